@@ -1,0 +1,36 @@
+# See "make help". The work is in tools/.
+MAKEFLAGS += --no-print-directory
+export LIBVIRT_TARBALL LIBVIRT_GIT FORCE QEMU
+
+help:
+	@cat tools/help.txt
+
+deps:
+	@tools/deps.sh
+
+source: deps
+	@tools/series.py source
+
+export:
+	@tools/series.py export
+
+# libvirt/ as it is: only an empty one is filled first.
+build: deps
+	@tools/series.py source --if-missing
+	@tools/build.sh
+
+demo: build
+	@./run python3 -m integration.demo
+
+check: build
+	@tools/check.py
+
+check-series: build
+	@tools/check_series.py $(PATCHES)
+
+# The private daemons end first; guests must be off, as their disks and sockets may be there.
+clean:
+	@./run --stop
+	rm -rf build
+
+.PHONY: help deps source export build demo check check-series clean

@@ -1,0 +1,1 @@
+"""Integration tests and the demo: real guests on a private libvirt daemon."""

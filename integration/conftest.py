@@ -1,0 +1,54 @@
+"""What all integration tests share: the connection to the private daemon, and the guests."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+
+import libvirt
+import pytest
+
+from integration import virt
+from integration.cases import Case
+from integration.farm import Farm
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare our marker."""
+    config.addinivalue_line("markers", "restarts: restarts the daemon, so it runs after all others")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that restart the daemon last: guests and connections do not outlive that."""
+    items.sort(key=lambda item: item.get_closest_marker("restarts") is not None)
+
+
+@pytest.fixture(scope="session")
+def conn() -> Iterator[libvirt.virConnect]:
+    """The connection; without ./run's daemon every test fails, none is skipped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    connection = virt.connect()
+    virt.sweep(connection)
+    yield connection
+    # A daemon that was restarted meanwhile does not know this connection.
+    again = virt.connect()
+    virt.sweep(again, own=True)
+    again.close()
+
+
+@pytest.fixture(scope="session")
+def events(conn: libvirt.virConnect) -> virt.Events:
+    """The devices that guests lost, as events tell."""
+    return virt.Events(conn)
+
+
+@pytest.fixture(scope="session")
+def farm(request: pytest.FixtureRequest, conn: libvirt.virConnect, events: virt.Events) -> Iterator[Farm]:
+    """The guests of all cases that the chosen tests are about, started in the background."""
+    guests = Farm(conn, events)
+    params = (getattr(item, "callspec", None) for item in request.session.items)
+    cases = (spec.params.get("case") for spec in params if spec)
+    guests.plant(case for case in cases if isinstance(case, Case))
+    yield guests
+    guests.close()

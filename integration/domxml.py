@@ -1,0 +1,113 @@
+"""Completes the domain XML of a test or the demo, which states only what it is about.
+
+What is added makes the smallest domain that boots our guest: no device that the XML does not name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from integration.guest.image import Image
+
+DISK_SIZE = 8 << 20
+"""Size in bytes of the empty disks that are made for disks without a source."""
+
+ElementTree.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
+
+_CONSOLE = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
+_MEMORY_MIB = 320
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine to complete a domain for. ``accel`` is libvirt's domain type: qemu (TCG) or kvm."""
+
+    arch: str
+    type: str
+    emulator: str
+    accel: str = "qemu"
+    acpi: bool = True
+
+
+def _text(parent: Element, tag: str, text: str, **attributes: str) -> None:
+    SubElement(parent, tag, attributes).text = text
+
+
+def _within(domain: Element, tag: str) -> Element:
+    found = domain.find(tag)
+    return SubElement(domain, tag) if found is None else found
+
+
+def parse(partial: str) -> Element:
+    """Read a domain; the error of malformed XML shows where."""
+    return ElementTree.fromstring(partial)
+
+
+def complete(partial: str, name: str, machine: Machine) -> Element:
+    """Make a whole domain called ``name`` of a partial one, without anything to boot.
+
+    Its own words win: nothing that it states is changed.
+    """
+    domain = parse(partial)
+    domain.set("type", domain.get("type") or machine.accel)
+    if domain.find("name") is None:
+        _text(domain, "name", name)
+    if domain.find("memory") is None:
+        _text(domain, "memory", str(_MEMORY_MIB), unit="MiB")
+    if domain.find("os") is None:
+        system = SubElement(domain, "os")
+        _text(system, "type", "hvm", arch=machine.arch, machine=machine.type)
+    features = _within(domain, "features")
+    # aarch64 has ACPI only with UEFI firmware; our guest boots without.
+    if machine.acpi and machine.arch == "x86_64" and features.find("acpi") is None:
+        SubElement(features, "acpi")
+    if machine.arch == "aarch64" and domain.find("cpu") is None:
+        _text(SubElement(domain, "cpu", mode="custom", match="exact"), "model", "cortex-a57")
+    for event in ("on_poweroff", "on_reboot", "on_crash"):
+        if domain.find(event) is None:
+            _text(domain, event, "destroy")
+    devices = _within(domain, "devices")
+    if devices.find("emulator") is None:
+        _text(devices, "emulator", machine.emulator)
+    if devices.find("controller[@type='usb']") is None:
+        SubElement(devices, "controller", type="usb", model="none")
+    if devices.find("memballoon") is None:
+        SubElement(devices, "memballoon", model="none")
+    return domain
+
+
+def bootable(domain: Element, image: Image, words: str, home: Path) -> Path:
+    """Let a whole domain boot the guest, told what to do by ``words``; give the console's file.
+
+    What the domain's own ``<cmdline>`` says is added to the kernel's command line.
+    Disks without a source get an empty one below ``home``, which must exist.
+    """
+    system = _within(domain, "os")
+    _text(system, "kernel", str(image.kernel))
+    _text(system, "initrd", str(image.initramfs))
+    line = f"console={_CONSOLE[image.arch]} quiet loglevel=1 panic=-1 {words}"
+    given = system.find("cmdline")
+    if given is None:
+        _text(system, "cmdline", line)
+    else:
+        given.text = f"{line} {given.text}"
+    devices = _within(domain, "devices")
+    for number, disk in enumerate(devices.findall("disk")):
+        if disk.find("source") is None and disk.get("type") == "file":
+            path = home / f"disk{number}.raw"
+            with path.open("wb") as empty:
+                empty.truncate(DISK_SIZE)
+            SubElement(disk, "source", file=str(path))
+    console = home / "console.log"
+    serial = SubElement(devices, "serial", type="file")
+    SubElement(serial, "source", path=str(console))
+    SubElement(serial, "target", port="0")
+    return console
+
+
+def text(domain: Element) -> str:
+    """Write a domain as text."""
+    return ElementTree.tostring(domain, encoding="unicode")

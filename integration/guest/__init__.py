@@ -1,0 +1,1 @@
+"""The small Linux guest that the tests and the demo boot."""

@@ -1,0 +1,130 @@
+"""Makes the guest: a Debian kernel and an initramfs of busybox, modules and our /init.
+
+``python3 -m integration.guest.image [x86_64|aarch64 ...]`` makes them beforehand; otherwise they are
+made when first asked for. They are kept below build/guest and made again when a part changes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from integration.guest import cpio, debian, modules
+from integration.paths import GUEST
+
+DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
+"""QEMU's (and libvirt's) names of the guests' architectures, and Debian's."""
+
+INIT = Path(__file__).with_name("init")
+_TOOLS = "[ base64 echo gzip insmod mount poweroff readlink sh sleep tr uname usleep xxd"
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a domain boots directly: the kernel and its initramfs."""
+
+    arch: str
+    kernel: Path
+    initramfs: Path
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _stamp() -> str:
+    """Name what the image is made from, so that a change makes it again."""
+    digest = hashlib.sha256()
+    for part in (INIT, *(Path(m.__file__ or "") for m in (cpio, modules)), Path(__file__)):
+        digest.update(part.read_bytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """Let one process at a time work below ``home``."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch(debian_arch: str, home: Path) -> tuple[Path, Path]:
+    """Fetch the kernel and busybox packages, newest first, and give their files."""
+    kept = sorted(home.glob("debs/linux-image-*.deb")), sorted(home.glob("debs/busybox-static_*.deb"))
+    if all(kept):
+        return kept[0][-1], kept[1][-1]
+    apt = debian.Apt(debian_arch, home)
+    apt.update()
+    meta = f"linux-image-{debian_arch}"
+    failure = debian.FetchError(f"apt knows no package {meta}")
+    for names in apt.depends(meta):
+        try:
+            kernel = next(name for name in names if name.startswith("linux-image-"))
+            return apt.download(kernel), apt.download("busybox-static")
+        except debian.FetchError as error:
+            failure = error
+    raise failure
+
+
+def _initramfs(tree: Path) -> bytes:
+    """Make the initramfs of the packages unpacked below ``tree``."""
+    archive = cpio.Archive()
+    for name in ("bin", "dev", "proc", "sys", "modules"):
+        archive.directory(name)
+    archive.console()
+    archive.file("bin/busybox", next(tree.glob("**/bin/busybox")).read_bytes(), 0o755)
+    for tool in _TOOLS.split():
+        archive.link(f"bin/{tool}", "busybox")
+    archive.file("init", INIT.read_bytes(), 0o755)
+    chosen = modules.collect(tree)
+    for name, content in chosen.items():
+        archive.file(f"modules/{name}.ko", content)
+    archive.file("modules/order", "".join(f"{name}.ko\n" for name in chosen).encode())
+    return archive.compressed()
+
+
+def image(arch: str) -> Image:
+    """Give the guest for ``arch`` (QEMU's name), made now if there is none or it is out of date.
+
+    Raises KeyError for an architecture that we have no guest for, and debian.FetchError when a
+    package cannot be fetched.
+    """
+    debian_arch = DEBIAN_ARCH[arch]
+    home = GUEST / arch
+    made = Image(arch, home / "vmlinuz", home / "initramfs.gz")
+    with _locked(home):
+        stamp = home / "stamp"
+        if stamp.exists() and stamp.read_text() == _stamp():
+            return made
+        stamp.unlink(missing_ok=True)
+        _say(f"guest: fetching a Debian kernel and busybox for {debian_arch}")
+        debs = _fetch(debian_arch, home)
+        tree = home / "tree"
+        shutil.rmtree(tree, ignore_errors=True)
+        _say(f"guest: unpacking {debs[0].name}")
+        for deb in debs:
+            debian.unpack(deb, tree)
+        made.initramfs.write_bytes(_initramfs(tree))
+        shutil.copyfile(next(tree.glob("boot/vmlinuz-*")), made.kernel)
+        shutil.rmtree(tree)
+        stamp.write_text(_stamp())
+        _say(f"guest: made {made.initramfs} ({made.initramfs.stat().st_size >> 10} KiB)")
+    return made
+
+
+def main() -> None:
+    """Make the guests named on the command line, or the one for this machine."""
+    for arch in sys.argv[1:] or [platform.machine()]:
+        image(arch)
+
+
+if __name__ == "__main__":
+    main()

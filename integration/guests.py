@@ -1,0 +1,169 @@
+"""Real guests: started on the private daemon, listened to, judged, and always removed again."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import libvirt_qemu
+
+from integration import domxml, virt
+from integration.console import Report
+from integration.domxml import Machine
+from integration.guest.image import image
+from integration.layout import Layout
+from integration.paths import RUNS
+
+TIMEOUT = 150.0
+"""Seconds that a guest may take to do all it was told; it takes 8 to 20 under TCG here."""
+
+_TICK = 0.05
+_numbers = itertools.count(1)
+
+
+class GuestError(RuntimeError):
+    """A guest stopped or fell silent before it had said what it was asked for."""
+
+
+class Guest:
+    """A running guest. ``layout`` is where its devices were when it started."""
+
+    def __init__(self, domain: libvirt.virDomain, events: virt.Events, console: Path) -> None:
+        self.domain = domain
+        self.uuid: str = domain.UUIDString()
+        self.xml: str = domain.XMLDesc()
+        self.layout = Layout(self.xml)
+        self.report = Report()
+        self.started_with = self.ids() & {device.alias for device in self.layout.devices}
+        """the PCI devices that QEMU knows by an id (libvirt's alias); the chipset's own have none"""
+        self._events = events
+        self._console = console
+        self._read = 0
+        self._rest = ""
+
+    def _ask(self, command: str, **arguments: str) -> Any:
+        request = json.dumps({"execute": command, "arguments": arguments})
+        return json.loads(libvirt_qemu.qemuMonitorCommand(self.domain, request, 0))["return"]
+
+    def ids(self) -> set[str]:
+        """Give the ids of all devices that QEMU has now.
+
+        query-pci lists what is behind a bridge only while the bridge has bus numbers, which
+        firmware or the guest gives it, so a device is also looked for among QEMU's objects.
+        """
+        objects = self._ask("qom-list", path="/machine/peripheral")
+        return {item["name"] for item in objects} | set(_ids(self._ask("query-pci")))
+
+    def qemu_version(self) -> str:
+        """Give QEMU's version, such as 7.2."""
+        qemu = self._ask("query-version")["qemu"]
+        return f"{qemu['major']}.{qemu['minor']}"
+
+    def deleted(self) -> set[str]:
+        """Give the ids of the devices that QEMU said DEVICE_DELETED of."""
+        details = (json.loads(text) for text in self._events.deleted(self.uuid))
+        return {detail["device"] for detail in details if "device" in detail}
+
+    def removed(self) -> set[str]:
+        """Give the aliases of the devices that libvirt said DEVICE_REMOVED of."""
+        return set(self._events.removed(self.uuid))
+
+    def _listen(self) -> None:
+        if not self._console.exists():
+            return
+        with self._console.open("rb") as console:
+            console.seek(self._read)
+            data = console.read()
+        self._read += len(data)
+        *lines, self._rest = (self._rest + data.decode(errors="replace")).split("\n")
+        for line in lines:
+            self.report.feed(line)
+
+    def _alive(self) -> bool:
+        try:
+            return bool(self.domain.isActive())
+        except libvirt.libvirtError:
+            return False
+
+    def wait(
+        self, until: Callable[[Report], object], timeout: float = TIMEOUT, tick: Callable[[], None] | None = None
+    ) -> Report:
+        """Listen until the report is as ``until`` wants it, at most ``timeout`` seconds.
+
+        ``tick`` is called now and then. Raises GuestError with the console's end.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            alive = self._alive()
+            self._listen()
+            if until(self.report):
+                return self.report
+            if not alive:
+                raise GuestError(f"the guest stopped too early\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise GuestError(f"the guest said nothing more for {timeout:.0f} s\n{self.tail()}")
+            if tick:
+                tick()
+            time.sleep(_TICK)
+
+    def done(self, timeout: float = TIMEOUT, tick: Callable[[], None] | None = None) -> Report:
+        """Listen until the guest has done all that it was told."""
+        return self.wait(lambda report: "done" in report.reached, timeout, tick)
+
+    def tail(self, lines: int = 12) -> str:
+        """Give the end of the console."""
+        if not self._console.exists():
+            return "(no console)"
+        text = self._console.read_text(errors="replace").splitlines()
+        return "\n".join(f"  | {line[:200]}" for line in text[-lines:]) or "(nothing on the console)"
+
+
+def _ids(buses: list[dict[str, Any]]) -> Iterator[str]:
+    """Give the ids in the answer to query-pci, the devices behind bridges included."""
+    for bus in buses:
+        for device in bus.get("devices", ()):
+            if device.get("qdev_id"):
+                yield device["qdev_id"]
+            if "pci_bridge" in device:
+                yield from _ids([device["pci_bridge"]])
+
+
+@contextmanager
+def home(label: str) -> Iterator[tuple[str, Path]]:
+    """Give an unused domain name and a directory for its files, removed in the end."""
+    name = f"{virt.PREFIX}{os.getpid()}-{next(_numbers)}-{label}"
+    directory = RUNS / name
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    try:
+        yield name, directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def running(
+    conn: libvirt.virConnect, events: virt.Events, partial: str, machine: Machine, words: str, label: str
+) -> Iterator[Guest]:
+    """Run a guest made of a partial domain XML, told what to do by ``words`` (see guest/init).
+
+    However the block ends, the guest is destroyed and its files are removed; should this process
+    be killed, the daemon destroys it.
+    """
+    boots = image(machine.arch)
+    with home(label) as (name, directory):
+        domain_xml = domxml.complete(partial, name, machine)
+        console = domxml.bootable(domain_xml, boots, words, directory)
+        domain = conn.createXML(domxml.text(domain_xml), libvirt.VIR_DOMAIN_START_AUTODESTROY)
+        try:
+            yield Guest(domain, events, console)
+        finally:
+            virt.discard(domain)

@@ -1,0 +1,17 @@
+"""Where things are: the repository's root and the build directory, which holds all that is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The repository's root."""
+
+BUILD = ROOT / "build"
+"""All that the project makes lies below this directory."""
+
+GUEST = BUILD / "guest"
+"""The guests' kernels and initramfs images, a directory per architecture."""
+
+RUNS = BUILD / "integration"
+"""Disks and console logs of the guests that run."""

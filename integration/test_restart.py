@@ -1,0 +1,128 @@
+"""Stored definitions through a restart of the daemon, and the monolithic daemon beside the modular one.
+
+These tests stop and start the private daemon, through ./run, so they are the last ones.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from integration import definitions, domxml, virt
+from integration.cases import DATA
+from integration.paths import BUILD, ROOT
+
+pytestmark = pytest.mark.restarts
+
+_RUN = ROOT / "run"
+
+
+def _stored() -> Path:
+    """Give the directory of the private daemon's definitions (PRIVATE_CONFIG_DIR, if that is set)."""
+    if "PRIVATE_CONFIG_DIR" in os.environ:
+        return Path(os.environ["PRIVATE_CONFIG_DIR"])
+    return BUILD / ("etc/libvirt/qemu" if os.geteuid() == 0 else "user/cfg/libvirt/qemu")
+
+
+def _run(*words: str) -> str:
+    """Run ./run, outside of the surroundings that the ./run above us made; give its output."""
+    done = subprocess.run(
+        [str(_RUN), *words], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def restart() -> Iterator[Callable[[], None]]:
+    """A function that ends the private daemon and starts it again."""
+    if "PRIVATE_CONFIG_DIR" not in os.environ and not os.environ.get("LIBVIRT_DEFAULT_URI", "").endswith("-sock"):
+        pytest.skip("not run by ./run: no daemon of ours to restart")
+
+    holders: list[subprocess.Popen[bytes]] = []
+
+    def again() -> None:
+        _run("--stop")
+        # ./run lets an idle daemon end; this one is wanted until the test is over.
+        holder = subprocess.Popen(
+            [str(_RUN), "sh", "-c", "echo up; cat"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        holders.append(holder)
+        assert holder.stdout and holder.stdout.readline() == b"up\n"
+
+    yield again
+    for holder in holders:
+        holder.communicate()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        DATA / "rejected" / f"{name}.xml"
+        for name in ("every-conflict-is-named", "on-target-on-port", "switch-off-behind-default", "yes-on-pcie-root")
+    ],
+    ids=lambda path: path.stem,
+)
+def test_a_contradicting_definition_stays(restart: Callable[[], None], path: Path) -> None:
+    """A stored definition that contradicts itself stays listed, and says at start why it cannot."""
+    name = f"{virt.PREFIX}{os.getpid()}-stored"
+    domain = definitions.named(path.read_text(), name, str(uuid.uuid4()))
+    stored = _stored() / f"{name}.xml"
+    stored.write_text(domxml.text(domain))
+    try:
+        restart()
+        conn = virt.connect()
+        assert name in {found.name() for found in conn.listAllDomains()}
+        listed = conn.lookupByName(name)
+        before = listed.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+        with pytest.raises(libvirt.libvirtError) as refusal:
+            listed.create()
+        code, *texts = path.with_suffix(".expected").read_text().splitlines()
+        message = refusal.value.get_error_message()
+        assert refusal.value.get_error_code() == getattr(libvirt, code), message
+        assert [text for text in texts if text not in message] == [], message
+        assert listed.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) == before
+        virt.discard(listed)
+        conn.close()
+    finally:
+        stored.unlink(missing_ok=True)
+
+
+_SMOKE = """
+import sys
+import libvirt
+from integration import definitions, virt
+from integration.cases import DATA
+conn = virt.connect()
+with definitions.place(conn, "libvirtd") as place:
+    for name in ("no", "mixed"):
+        dumped = place.define(place.xml((DATA / "define" / (name + ".xml")).read_text()))
+        assert place.define(dumped) == dumped
+        assert "<hotplug enable='no'/>" in dumped
+    try:
+        place.define(place.xml((DATA / "rejected" / "on-default-port.xml").read_text()))
+    except libvirt.libvirtError as error:
+        assert error.get_error_code() == libvirt.VIR_ERR_XML_ERROR, error
+    else:
+        sys.exit("not refused")
+    assert place.dump() == dumped
+print(conn.getURI())
+"""
+
+
+def test_monolithic_daemon(restart: Callable[[], None]) -> None:
+    """libvirtd defines, dumps and refuses as virtqemud does."""
+    _run("--stop")
+    try:
+        uri = _run("--daemon=libvirtd", sys.executable, "-c", _SMOKE)
+        assert "libvirt-sock" in uri
+    finally:
+        _run("--stop")
+        restart()

@@ -1,0 +1,112 @@
+"""The connection to the private daemon, the event loop, and the emulators under test."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import libvirt
+import libvirt_qemu
+
+PREFIX = "hotplug-test-"
+"""All domains of the tests and the demo are named so, then the process that they belong to."""
+
+_EMULATORS = {
+    "x86_64": ("QEMU_SYSTEM_X86_64", "/usr/bin/qemu-system-x86_64"),
+    "aarch64": ("QEMU_SYSTEM_AARCH64", "/usr/bin/qemu-system-aarch64"),
+}
+
+
+def emulator(arch: str) -> str:
+    """Give the path of the QEMU under test for ``arch``: the environment's, or the machine's own."""
+    variable, default = _EMULATORS[arch]
+    return os.environ.get(variable) or default
+
+
+class Events:
+    """Collects the devices that a connection's guests lost, in QEMU's words and in libvirt's."""
+
+    def __init__(self, conn: libvirt.virConnect) -> None:
+        self._lock = threading.Lock()
+        self._qemu: dict[str, list[str]] = {}
+        self._libvirt: dict[str, list[str]] = {}
+        conn.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, self._removed, None)
+        libvirt_qemu.qemuMonitorEventRegister(conn, None, "DEVICE_DELETED", self._deleted, None, 0)
+
+    def _removed(self, _conn: object, domain: libvirt.virDomain, alias: str, _opaque: object) -> None:
+        with self._lock:
+            self._libvirt.setdefault(domain.UUIDString(), []).append(alias)
+
+    def _deleted(
+        self,
+        _conn: object,
+        domain: libvirt.virDomain,
+        _event: str,
+        _seconds: int,
+        _micros: int,
+        details: str,
+        _opaque: object,
+    ) -> None:
+        with self._lock:
+            self._qemu.setdefault(domain.UUIDString(), []).append(details)
+
+    def deleted(self, uuid: str) -> list[str]:
+        """Give the details (JSON) of every DEVICE_DELETED event of QEMU for that domain."""
+        with self._lock:
+            return list(self._qemu.get(uuid, ()))
+
+    def removed(self, uuid: str) -> list[str]:
+        """Give the aliases of every VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED of that domain."""
+        with self._lock:
+            return list(self._libvirt.get(uuid, ()))
+
+
+_loop: threading.Thread | None = None
+
+
+def _run_loop() -> None:
+    while True:
+        libvirt.virEventRunDefaultImpl()
+
+
+def _ignore(_context: object, _error: object) -> None:
+    """Say nothing: every error reaches its caller as an exception."""
+
+
+def connect() -> libvirt.virConnect:
+    """Open the daemon that LIBVIRT_DEFAULT_URI names (./run sets it), with events delivered by a thread."""
+    global _loop
+    if _loop is None:
+        libvirt.registerErrorHandler(_ignore, None)
+        libvirt.virEventRegisterDefaultImpl()
+        _loop = threading.Thread(target=_run_loop, name="libvirt events", daemon=True)
+        _loop.start()
+    if not os.environ.get("LIBVIRT_DEFAULT_URI"):
+        raise RuntimeError("LIBVIRT_DEFAULT_URI is not set: run this as ./run COMMAND")
+    conn = libvirt.open()
+    conn.setKeepAlive(10, 6)
+    return conn
+
+
+def sweep(conn: libvirt.virConnect, own: bool = False) -> None:
+    """Remove what is left of processes that were killed before they could clean up; or our ``own``."""
+    for domain in conn.listAllDomains():
+        name = domain.name()
+        pid = name.removeprefix(PREFIX).partition("-")[0]
+        if not name.startswith(PREFIX) or not pid.isdigit():
+            continue
+        if (int(pid) == os.getpid()) if own else not os.path.exists(f"/proc/{pid}"):
+            discard(domain)
+
+
+def discard(domain: libvirt.virDomain) -> None:
+    """Stop and undefine a domain, whichever of the two it still needs; one that is gone is fine."""
+    for undo in (domain.destroy, lambda: domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)):
+        try:
+            undo()
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in (
+                libvirt.VIR_ERR_NO_DOMAIN,
+                libvirt.VIR_ERR_OPERATION_INVALID,
+            ):
+                raise

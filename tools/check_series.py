@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Build and test libvirt after each patch of the series: every patch must stand by itself.
+
+usage: tools/check_series.py [FIRST[-[LAST]]]    numbers of patches, from 1; default: all
+
+The work is done in build/series, with one build directory that goes from patch to patch. A commit that passed with
+the present configuration is remembered there and not built again.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import series
+from results import Results, from_meson
+
+TOP = series.TOP
+WORK = TOP / "build/series"
+TREE = WORK / "libvirt"
+# As deep below TREE's parent as build/libvirt is below libvirt/'s: the same relative paths, so ccache can help.
+MESON = WORK / "build/libvirt"
+# Optimization is what takes the time. Warnings that need it are seen by make build, at the tip.
+CONFIGURE = [
+    *("--buildtype=debug", "-Doptimization=0", "-Ddebug=false", "-Dnls=disabled"),
+    *(f"--prefix={WORK}/prefix", "--libdir=lib", f"-Drunstatedir={WORK}/run"),
+]
+
+
+def step(what: str, command: list[str | Path], log: Path, env: dict[str, str]) -> bool:
+    start = time.monotonic()
+    with log.open("ab") as output:
+        code = subprocess.call(command, cwd=TOP, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    print(f"  {what}: {'FAILED' if code else 'ok'} {time.monotonic() - start:.0f} s", flush=True)
+    return code == 0
+
+
+def check_commit(commit: str, options: list[str], env: dict[str, str]) -> Results:
+    log = WORK / f"{commit[:12]}.log"
+    log.unlink(missing_ok=True)
+    testlog = MESON / "meson-logs/testlog.json"
+    testlog.unlink(missing_ok=True)
+    series.run("git", "checkout", "--quiet", "--force", "--detach", commit, cwd=TREE)
+    stages: list[tuple[str, list[str | Path]]] = [
+        ("build", ["ninja", "-C", MESON]),
+        ("test", [TOP / "tools/test-libvirt.sh", MESON]),
+    ]
+    if not (MESON / "build.ninja").exists():
+        shutil.rmtree(MESON, ignore_errors=True)
+        stages.insert(0, ("configure", ["meson", "setup", MESON, TREE, *options]))
+    ok = all(step(what, command, log, env) for what, command in stages)
+    results = from_meson(testlog) if testlog.exists() else Results()
+    if not ok and not results.failed:
+        results.failed.append("does not build, or the suite does not run")
+    if results.failed:
+        print("\n".join(f"    {line}" for line in log.read_text(errors="replace").splitlines()[-60:]))
+        print(f"  all of it: {log.relative_to(TOP)}", flush=True)
+    return results
+
+
+def main() -> int:
+    tip = series.apply(series.BASE, series.patches())
+    commits = series.run("git", "rev-list", "--reverse", f"{series.BASE}..{tip}").split()
+    wanted = re.fullmatch(r"(\d+)(-?)(\d*)", sys.argv[1] if len(sys.argv) > 1 else "1-")
+    if not wanted:
+        raise series.Failure("PATCHES is a number or a range: 3, 3-5 or 3-")
+    first = int(wanted[1])
+    last = int(wanted[3] or (len(commits) if wanted[2] else first))
+    if not 1 <= first <= last <= len(commits):
+        raise series.Failure(f"there are patches 1 to {len(commits)}, not {sys.argv[1:]}")
+    numbers = range(first, last + 1)
+
+    WORK.mkdir(parents=True, exist_ok=True)
+    if not (TREE / ".git").exists():
+        series.run("git", "init", "--quiet", TREE, cwd=TOP)
+    series.run("git", "push", "--quiet", "--force", TREE, f"{tip}:refs/heads/checked")
+
+    shared = subprocess.run(
+        ["bash", "-c", '. tools/meson-options.sh && printf "%s\\n" "${meson_options[@]}"'],
+        cwd=TOP, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    options = CONFIGURE + shared.stdout.split()
+    # What a remembered pass depends on beside the commit.
+    tools = [TOP / "tools" / name for name in ("check_series.py", "test-libvirt.sh", "requirements.txt")]
+    recipe = hashlib.sha256(b"".join([*map(str.encode, options), *(tool.read_bytes() for tool in tools)])).hexdigest()
+    if not (WORK / "recipe").exists() or (WORK / "recipe").read_text() != recipe:
+        shutil.rmtree(MESON, ignore_errors=True)
+        shutil.rmtree(WORK / "passed", ignore_errors=True)
+        (WORK / "recipe").write_text(recipe)
+    (WORK / "passed").mkdir(exist_ok=True)
+
+    env = dict(os.environ)
+    env["PATH"] = f"{TOP / 'build/venv/bin'}:{env['PATH']}"
+    env.setdefault("CCACHE_DIR", str(TOP / "build/ccache"))
+    env |= {"CCACHE_BASEDIR": str(WORK), "CCACHE_NOHASHDIR": "1"}
+
+    total = Results()
+    start = time.monotonic()
+    for number in numbers:
+        commit = commits[number - 1]
+        subject = series.run("git", "log", "-1", "--format=%s", commit)
+        print(f"[{time.monotonic() - start:5.0f} s] patch {number}/{len(commits)}: {subject}", flush=True)
+        stamp = WORK / "passed" / commit
+        if stamp.exists():
+            print(f"  passed before: {stamp.read_text()}", flush=True)
+            total.passed += int(stamp.read_text().split()[0])
+            continue
+        results = check_commit(commit, options, env)
+        print(f"  {results.line()}", flush=True)
+        for test in results.skipped:
+            print(f"  skipped: {test}", flush=True)
+        if not results.failed:
+            stamp.write_text(results.line())
+        total.add(Results(results.passed, [f"patch {number}: {test}" for test in results.failed], results.skipped))
+    for test in total.failed:
+        print(f"failed: {test}")
+    print(total.line())
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except series.Failure as failure:
+        sys.exit(f"check-series: {failure}")
