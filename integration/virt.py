@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 
 import libvirt
 import libvirt_qemu
+
+from integration.paths import RUNS
 
 PREFIX = "hotplug-test-"
 """All domains of the tests and the demo are named so, then the process that they belong to."""
@@ -88,15 +91,22 @@ def connect() -> libvirt.virConnect:
     return conn
 
 
+def _stale(name: str, own: bool) -> bool:
+    """Say whether ``name`` belongs to a process that is gone, or with ``own``, to us."""
+    pid = name.removeprefix(PREFIX).partition("-")[0]
+    if not name.startswith(PREFIX) or not pid.isdigit():
+        return False
+    return int(pid) == os.getpid() if own else not os.path.exists(f"/proc/{pid}")
+
+
 def sweep(conn: libvirt.virConnect, own: bool = False) -> None:
     """Remove what is left of processes that were killed before they could clean up; or our ``own``."""
     for domain in conn.listAllDomains():
-        name = domain.name()
-        pid = name.removeprefix(PREFIX).partition("-")[0]
-        if not name.startswith(PREFIX) or not pid.isdigit():
-            continue
-        if (int(pid) == os.getpid()) if own else not os.path.exists(f"/proc/{pid}"):
+        if _stale(domain.name(), own):
             discard(domain)
+    for directory in RUNS.glob(f"{PREFIX}*"):
+        if _stale(directory.name, own):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def discard(domain: libvirt.virDomain) -> None:

@@ -15,12 +15,8 @@ from virschematest import entries
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Say where libvirt is."""
     libvirt = Path(__file__).resolve().parent.parent / "libvirt"
-    parser.addoption(
-        "--libvirt", type=Path, default=libvirt, help="patched libvirt source tree [%(default)s]"
-    )
-    parser.addoption(
-        "--stock", default="v11.3.0", help="its revision without the series [%(default)s]"
-    )
+    parser.addoption("--libvirt", type=Path, default=libvirt, help="patched libvirt source tree [%(default)s]")
+    parser.addoption("--stock", default="v11.3.0", help="its revision without the series [%(default)s]")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -60,9 +56,7 @@ def internal(libvirt: Path, tmp_path_factory: pytest.TempPathFactory) -> Schemas
 
 
 @pytest.fixture(scope="session")
-def stock(
-    libvirt: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Schemas:
+def stock(libvirt: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Schemas:
     """Return the schemas without the series, to show that the cases test something."""
     revision: str = request.config.getoption("--stock")
     archive = subprocess.run(

@@ -68,10 +68,7 @@ def test_tables_are_complete(libvirt: Path) -> None:
         assert found is not None, name
         return found
 
-    elements = {
-        define(ref.get("name", "")).find(f"{RNG}element")
-        for ref in define("devices").iter(f"{RNG}ref")
-    }
+    elements = {define(ref.get("name", "")).find(f"{RNG}element") for ref in define("devices").iter(f"{RNG}ref")}
     assert {e.get("name") for e in elements if e is not None} == {d.tag for d in CARRIERS + OTHERS}
     types = define("controller").iterfind(f".//{RNG}attribute[@name='type']//{RNG}value")
     tables = [d.get("type") for d in CARRIERS + OTHERS if d.tag == "controller"]

@@ -36,9 +36,7 @@ class Entry:
 def entries(libvirt: Path) -> Iterator[Entry]:
     """Yield the directories that virschematest.c checks."""
     source = (libvirt / "tests/virschematest.c").read_text()
-    arrays = dict(
-        re.findall(r"^static const .*?(\w+)\[\] = \{\n(.*?)^\};", source, re.MULTILINE | re.DOTALL)
-    )
+    arrays = dict(re.findall(r"^static const .*?(\w+)\[\] = \{\n(.*?)^\};", source, re.MULTILINE | re.DOTALL))
 
     def names(entry: str, field: str) -> frozenset[str]:
         array = re.search(rf"\.{field} = (\w+)", entry)
