@@ -7,6 +7,7 @@ attribute goes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from xml.etree.ElementTree import SubElement
 
 import libvirt
 import pytest
@@ -57,7 +58,8 @@ DEVICES: dict[str, tuple[str, str]] = {
     ),
     "hostdev-vhost-scsi": (
         ALL,
-        "<hostdev mode='subsystem' type='scsi_host'{h}><source protocol='vhost' wwpn='naa.5123456789abcde0'/></hostdev>",
+        "<hostdev mode='subsystem' type='scsi_host'{h}>"
+        "<source protocol='vhost' wwpn='naa.5123456789abcde0'/></hostdev>",
     ),
     **{f"sound-{model}": (X86, f"<sound model='{model}'{{h}}/>") for model in ("ich6", "ich9", "ac97", "es1370")},
     **{
@@ -89,7 +91,7 @@ DEVICES: dict[str, tuple[str, str]] = {
     },
     "filesystem-9p": (ALL, "<filesystem{h}><source dir='/nowhere'/><target dir='tag{i}'/></filesystem>"),
     "filesystem-virtiofs": (
-        ALL,
+        X86,
         "<filesystem{h}><driver type='virtiofs'/><source dir='/nowhere'/><target dir='tag{i}'/></filesystem>",
     ),
     "shmem-plain": (ALL, "<shmem name='s{i}'{h}><model type='ivshmem-plain'/><size unit='M'>4</size></shmem>"),
@@ -142,9 +144,10 @@ def _xml(place: Definition, machine: str, names: list[str], feature: str, settin
     # A controller that is not asked for would be one more device.
     if "type='usb'" not in devices:
         devices += "<controller type='usb' index='0' model='none'/>"
-    partial = f"<domain>{_MEMORY if machine != 'virt' else ''}<features>{feature}</features><devices>{devices}</devices></domain>"
+    memory = "" if machine == "virt" else _MEMORY
+    partial = f"<domain>{memory}<features>{feature}</features><devices>{devices}</devices></domain>"
     complete = domxml.complete(partial, place.name, Machine(arch, kind, virt.emulator(arch)))
-    domxml.SubElement(complete, "uuid").text = place.uuid
+    SubElement(complete, "uuid").text = place.uuid
     return domxml.text(complete)
 
 
@@ -178,3 +181,37 @@ def test_alone(place: Definition, machine: str, name: str) -> None:
             _define(place, machine, [name], "", NO)
     else:
         _define(place, machine, [name], "", NO)
+
+
+TOGETHER = {
+    "q35": [name for name in DEVICES if name not in ("virtio-iommu", "nic-iommu")],
+    "virt": list(DEVICES),
+    # as many as fit on the root bus
+    "pc": (
+        "usb-piix3 ide disk-virtio nic-virtio nic-e1000 sound-ich6 video-vga scsi-virtio-scsi virtio-serial-virtio "
+        "watchdog memballoon rng vsock pci-serial shmem-plain hostdev"
+    ).split(),
+}
+
+
+def _together(machine: str) -> list[str]:
+    """Choose the devices for one domain: of those that it can have just one of, the first."""
+    once = ("watchdog", "memballoon", "vsock", "pstore", "virtio-mem", "virtio-pmem", "usb-ich9")
+    seen: set[str] = set()
+    names: list[str] = []
+    for name in TOGETHER[machine]:
+        kind = name.partition("-")[0] if name.startswith(("video", "usb")) else name
+        if machine in DEVICES[name][0].split() and not (kind in seen and kind in ("video", *once)):
+            names.append(name)
+            seen.add(kind)
+    return names
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_together(place: Definition, machine: str) -> None:
+    """All of them in one domain: none can be unplugged, or all but one."""
+    names = _together(machine)
+    _define(place, machine, names, ALL_OFF, "")
+    xml = _xml(place, machine, names, ALL_OFF, "")
+    xml = xml.replace('<rng model="virtio"', '<rng model="virtio" hotplug="yes"')
+    check(place.define(xml))

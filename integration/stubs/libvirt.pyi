@@ -6,6 +6,7 @@ VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED: int
 VIR_DOMAIN_START_AUTODESTROY: int
 VIR_DOMAIN_UNDEFINE_NVRAM: int
 VIR_DOMAIN_XML_INACTIVE: int
+VIR_DOMAIN_XML_MIGRATABLE: int
 VIR_DOMAIN_AFFECT_LIVE: int
 VIR_DOMAIN_AFFECT_CONFIG: int
 VIR_DOMAIN_DEFINE_VALIDATE: int
@@ -34,6 +35,14 @@ class virDomain:
     def updateDeviceFlags(self, xml: str, flags: int = 0) -> int: ...
 
 class virConnect:
+    def getDomainCapabilities(
+        self,
+        emulatorbin: str | None = ...,
+        arch: str | None = ...,
+        machine: str | None = ...,
+        virttype: str | None = ...,
+        flags: int = ...,
+    ) -> str: ...
     def close(self) -> int: ...
     def getLibVersion(self) -> int: ...
     def getURI(self) -> str: ...
