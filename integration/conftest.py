@@ -8,14 +8,17 @@ from collections.abc import Iterator
 
 import libvirt
 import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from integration import virt
 from integration.cases import Case
 from integration.farm import Farm
+from integration.paths import BUILD
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare our marker."""
+    """Declare our marker; what hypothesis keeps goes where all goes."""
+    set_hypothesis_home_dir(BUILD / "hypothesis")
     config.addinivalue_line("markers", "restarts: restarts the daemon, so it runs after all others")
 
 
