@@ -10,8 +10,8 @@ fi
 wanted=$(sed -E 's/#.*//; s/^([^[:space:]]+).*/\1/' tools/debian-packages.txt)
 missing=
 for package in $wanted; do
-    case $(dpkg-query -W -f '${db:Status-Status} ' "$package" 2>/dev/null) in
-    *installed*) ;;
+    case $(dpkg-query -W -f ' ${db:Status-Status} ' "$package" 2>/dev/null) in
+    *" installed "*) ;; # not "not-installed"
     *) missing="$missing $package" ;;
     esac
 done
