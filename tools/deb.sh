@@ -1,0 +1,85 @@
+#!/bin/bash
+# deb.sh: build Debian 13's libvirt packages with the series on top, as build/deb/*.deb.
+# The source is Debian's own: release tarball, packaging and security fixes; the series is added to its patches.
+# libvirt's suite runs in the build, as Debian's packaging has it. It is built in a chroot, build/deb/trixie, so the
+# machine needs no Debian 13 and gets no build dependency; that takes root, debootstrap and 4 GB.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+top=$PWD
+deb=$top/build/deb
+root=$deb/trixie
+
+step() { printf '[%4ds] %s\n' $SECONDS "$*"; }
+die() { printf 'deb: %s\n' "$*" >&2; exit 1; }
+
+[ "$(id -u)" = 0 ] || die "making a chroot needs root: sudo make deb"
+command -v debootstrap >/dev/null || PATH=$PATH:/usr/sbin
+command -v debootstrap >/dev/null || die "there is no debootstrap: apt-get install debootstrap"
+mkdir -p "$deb"
+
+step "Debian's source package of libvirt"
+tarball=$(tools/fetch.sh)
+conf=$(tools/apt-private.sh deb-src trixie trixie-security)
+rm -rf "$deb/fetch" "$deb/source"
+mkdir -p "$deb/fetch" "$deb/source"
+(cd "$deb/fetch" && APT_CONFIG=$conf apt-get -q source --download-only --diff-only libvirt) >"$deb/fetch.log" 2>&1 ||
+    die "it cannot be fetched: see $deb/fetch.log"
+packaging=$(echo "$deb"/fetch/libvirt_*.debian.tar.xz)
+version=${packaging##*/libvirt_} version=${version%.debian.tar.xz}
+[[ $version == 11.3.0-* ]] || die "Debian 13 has libvirt $version now: the series is for 11.3.0"
+source=$deb/source/libvirt-11.3.0
+tar -C "$deb/source" -xf "$tarball"
+tar -C "$source" -xf "$packaging"
+cp "$tarball" "$deb/source/libvirt_11.3.0.orig.tar.xz"
+
+mkdir "$source/debian/patches/hotplug"
+for patch in patches/*.patch; do
+    name=${patch##*/}
+    [[ $name == 0000-* ]] && continue
+    cp "$patch" "$source/debian/patches/hotplug/"
+    echo "hotplug/$name" >>"$source/debian/patches/series"
+done
+# Newer than Debian's, older than Debian's next: a security update replaces it.
+{
+    printf 'libvirt (%s+hotplug1) trixie; urgency=medium\n\n' "$version"
+    printf '  * Add the settings that keep PCI devices from being unplugged: patches/hotplug\n\n'
+    printf ' -- %s  %s\n\n' "$(git log -1 --format='%an <%ae>')" "$(date -R)"
+    cat "$source/debian/changelog"
+} >"$deb/changelog"
+mv "$deb/changelog" "$source/debian/changelog"
+
+if ! [ -e "$deb/trixie.complete" ]; then
+    step "A Debian 13 in ${root#"$top"/} (log: build/deb/debootstrap.log)"
+    rm -rf "$root"
+    uri=$(sed -n 's/^deb-src \[[^]]*\] \([^ ]*\) trixie main$/\1/p' "$(dirname "$conf")/sources.list")
+    debootstrap --variant=buildd trixie "$root" "$uri" >"$deb/debootstrap.log" 2>&1 || die "see build/deb/debootstrap.log"
+    sed 's/^deb-src/deb/' "$(dirname "$conf")/sources.list" >"$root/etc/apt/sources.list"
+    touch "$deb/trixie.complete"
+fi
+
+# Mounts and processes of the chroot end with this command.
+inside() {
+    # shellcheck disable=SC2016  # expanded by the inner shell
+    unshare --mount --pid --fork bash -c '
+        set -e
+        root=$1; shift
+        mount --make-rprivate /
+        mount --rbind /dev "$root/dev"
+        mount -t proc proc "$root/proc"
+        mkdir -p "$root/build"
+        mount --bind "$root/../source" "$root/build"
+        exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
+            DEBIAN_FRONTEND=noninteractive "$@"' inside "$root" "$@"
+}
+
+step "Build dependencies (log: build/deb/build-dep.log)"
+inside sh -c 'apt-get -q update && cd /build/libvirt-11.3.0 && apt-get -qy --no-install-recommends build-dep ./' \
+    >"$deb/build-dep.log" 2>&1 || die "see build/deb/build-dep.log"
+step "Building $version+hotplug1 and running libvirt's suite (log: build/deb/build.log)"
+inside sh -c 'cd /build/libvirt-11.3.0 && dpkg-buildpackage -b -uc -us' >"$deb/build.log" 2>&1 ||
+    die "see build/deb/build.log"
+rm -f "$deb"/*.deb
+mv "$deb"/source/*.deb "$deb/"
+grep -E '^(Ok|Expected Fail|Fail|Skipped|Timeout): ' "$deb/build.log" ||
+    die "the suite did not run: see build/deb/build.log"
+step "$(find "$deb" -maxdepth 1 -name '*.deb' | wc -l) packages in build/deb"
