@@ -1,6 +1,6 @@
 # See "make help". The work is in tools/.
 MAKEFLAGS += --no-print-directory
-export LIBVIRT_TARBALL LIBVIRT_GIT FORCE QEMU
+export LIBVIRT_TARBALL LIBVIRT_GIT FORCE QEMU PREFIX DESTDIR
 
 help:
 	@cat tools/help.txt
@@ -28,9 +28,23 @@ check: build
 check-series: build
 	@tools/check_series.py $(PATCHES)
 
+install: build
+	@tools/install.sh install
+
+uninstall:
+	@tools/install.sh uninstall
+
+deb:
+	@tools/deb.sh
+
+# The README's, from real output.
+picture: build
+	@./run python3 -m integration.demo >build/demo.txt
+	@tools/picture.py <build/demo.txt >integration/demo.svg
+
 # The private daemons end first; guests must be off, as their disks and sockets may be there.
 clean:
 	@./run --stop
 	rm -rf build
 
-.PHONY: help deps source export build demo check check-series clean
+.PHONY: help deps source export build demo check check-series install uninstall deb picture clean

@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 top=$PWD
+unset DESTDIR # of "make install", not of the private build
 build=$top/build
 
 step() { printf '[%4ds] %s\n' $SECONDS "$*"; }

@@ -1,0 +1,74 @@
+#!/bin/bash
+# install.sh install|uninstall: libvirt with the series for this host, below DESTDIR if that is set.
+#   PREFIX   where to (default /usr/local); configuration is in /etc, state in /var and /run, as upstream's packages have it
+# install never overwrites a file in /etc or /var, and uninstall leaves those alone.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+top=$PWD
+prefix=${PREFIX:-/usr/local}
+dest=${DESTDIR:-}
+# What install wrote, for uninstall.
+manifest=$dest$prefix/share/libvirt/hotplug-series.files
+
+step() { printf '[%4ds] %s\n' $SECONDS "$*"; }
+die() { printf 'install: %s\n' "$*" >&2; exit 1; }
+
+units() { [ -n "$dest" ] || ! [ -d /run/systemd/system ] || systemctl daemon-reload; }
+
+case ${1:-} in
+install) ;;
+uninstall)
+    [ -e "$manifest" ] || die "$manifest is missing: nothing was installed there by 'make install PREFIX=$prefix'"
+    while IFS= read -r file; do
+        rm -f "$dest$file"
+        rmdir -p --ignore-fail-on-non-empty "$(dirname "$dest$file")" 2>/dev/null || true
+    done <"$manifest"
+    rm -f "$manifest"
+    units
+    step "Uninstalled. Configuration and guests in $dest/etc/libvirt and $dest/var/lib/libvirt are as they were."
+    exit 0
+    ;;
+*) die "usage: tools/install.sh install|uninstall" ;;
+esac
+
+build=$top/build/host
+options=(
+    --prefix="$prefix" --sysconfdir=/etc --localstatedir=/var -Drunstatedir=/run --buildtype=release
+    -Dinit_script=systemd -Ddriver_qemu=enabled -Dtests=disabled -Ddocs=enabled
+)
+export PATH=$top/build/venv/bin:$PATH
+if [ "$(cat "$build/options" 2>/dev/null)" != "${options[*]}" ]; then
+    step "Configuring for $prefix (log: build/host.log)"
+    rm -rf "$build"
+    meson setup "$build" libvirt "${options[@]}" >build/host.log 2>&1 || die "see build/host.log"
+    echo "${options[*]}" >"$build/options"
+fi
+step "Compiling (log: build/host.log)"
+ninja -C "$build" >>build/host.log 2>&1 || die "see build/host.log"
+
+step "Installing in $dest$prefix"
+stage=$build/stage
+rm -rf "$stage"
+DESTDIR=$stage meson install -C "$build" --no-rebuild --quiet >>build/host.log 2>&1 || die "see build/host.log"
+files=$(cd "$stage" && find . ! -type d -printf '/%P\n' | sort)
+kept=
+# Empty directories are state, with their modes.
+(cd "$stage" && find . -mindepth 1 -type d -empty -printf '/%P\n') | while IFS= read -r directory; do
+    [ -e "$dest$directory" ] || { mkdir -p "$dest${directory%/*}"; cp -a "$stage$directory" "$dest$directory"; }
+done
+mkdir -p "${manifest%/*}"
+: >"$manifest.new"
+while IFS= read -r file; do
+    case $file in
+    /etc/* | /var/*) [ -e "$dest$file" ] && { kept+=" $file"; continue; } ;;
+    *) echo "$file" >>"$manifest.new" ;;
+    esac
+    mkdir -p "$dest${file%/*}"
+    # Not in place: a running daemon has its libraries mapped.
+    cp -a --remove-destination "$stage$file" "$dest$file"
+done <<<"$files"
+mv "$manifest.new" "$manifest"
+[ -n "$dest" ] || ldconfig
+units
+[ -z "$kept" ] || step "Kept as they were:$kept"
+step "Installed. Daemons that run are still the old ones: see 'On a host' in README.md"
