@@ -48,7 +48,8 @@ if [ "$(cat build/libvirt/options 2>/dev/null)" != "${options[*]}" ]; then
 fi
 
 # Nothing to do is quickly said, and must leave a running private daemon alone.
-if ! [ -e build/prefix/installed ] || ! ninja -C build/libvirt -n | grep -q 'no work to do'; then
+# (ninja alone may have built since.)
+if ! [ build/prefix/installed -nt build/libvirt/.ninja_log ] || ! ninja -C build/libvirt -n | grep -q 'no work to do'; then
     step "Compiling libvirt"
     # ninja's own progress on a terminal, else a line now and then.
     if [ -t 1 ]; then
