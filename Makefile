@@ -1,6 +1,6 @@
 # See "make help". The work is in tools/.
 MAKEFLAGS += --no-print-directory
-export LIBVIRT_TARBALL LIBVIRT_GIT FORCE QEMU
+export LIBVIRT_TARBALL LIBVIRT_GIT FORCE QEMU QUICK
 
 help:
 	@cat tools/help.txt
@@ -28,9 +28,15 @@ check: build
 check-series: build
 	@tools/check_series.py $(PATCHES)
 
+bench: build
+	@tools/build.sh stock
+	@build/venv/bin/pip install -qq --disable-pip-version-check -r tools/requirements-bench.txt
+	@./run --stock ./run python3 -m bench $(CASES)
+
 # The private daemons end first; guests must be off, as their disks and sockets may be there.
 clean:
 	@./run --stop
+	@./run --stock --stop
 	rm -rf build
 
-.PHONY: help deps source export build demo check check-series clean
+.PHONY: help deps source export build demo check check-series bench clean
