@@ -36,7 +36,7 @@ def process(guest: Guest) -> int:
     raise RuntimeError(f"no process has the guest {guest.uuid}")
 
 
-def _windows(config: bytes) -> tuple[int, int]:
+def windows(config: bytes) -> tuple[int, int]:
     """Give the size of a bridge's windows in bytes, from its configuration space: I/O, and memory of both kinds."""
 
     def word(offset: int, size: int = 2) -> int:
@@ -53,7 +53,7 @@ def _windows(config: bytes) -> tuple[int, int]:
 
 def _topology(report: Report, devices: int) -> Json:
     """Sum up what the guest sees. Bridges behind bridges (there are none here) would count twice."""
-    windows = [_windows(config) for config in report.configs.values()]
+    windows = [windows(config) for config in report.configs.values()]
     virtio = [seen for seen in report.before.values() if seen.ident.startswith("1af4:")]
     if len(virtio) != devices:
         raise GuestError(f"the guest sees {len(virtio)} of {devices} devices")

@@ -109,7 +109,7 @@ def measure(bench: Bench) -> Json:
     }
 
 
-def _growth(sizes: list[int], values: list[float]) -> float:
+def growth(sizes: list[int], values: list[float]) -> float:
     """Give the exponent with which the values grow between the last two sizes: 1 is linear."""
     return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
 
@@ -123,7 +123,7 @@ def show(found: Json) -> list[str]:
             [str(count), f"{s:.1f}", f"{p:.1f}", ratio(p, s, 3), f"{o:.1f}", ratio(o, s)]
             for count, s, p, o in zip(sizes, stock, plain, off, strict=True)
         ]
-        return [*lines, ["growth", *(cell for v in (stock, plain, off) for cell in (f"{_growth(sizes, v):.2f}", ""))]]
+        return [*lines, ["growth", *(cell for v in (stock, plain, off) for cell in (f"{growth(sizes, v):.2f}", ""))]]
 
     def head(unit: str) -> list[str]:
         return ["devices", f"stock, {unit}", f"patched, {unit}", "ratio", f"enable='no', {unit}", "ratio"]
