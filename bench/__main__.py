@@ -73,6 +73,7 @@ def main() -> int:
         return 2
     kept = _HERE / "results.json"
     results: Json = json.loads(kept.read_text()) if kept.exists() and not quick else {}
+    failed = 0
     for case in wanted:
         try:
             bench = prepare(quick)
@@ -81,7 +82,8 @@ def main() -> int:
             results[case] = _CASES[case](bench) | {"where": where, "took": time.monotonic() - start}
         except (libvirt.libvirtError, GuestError, RuntimeError) as error:
             print(f"bench: {case}: {error}", file=sys.stderr)
-            return 1
+            failed = 1
+            continue
         print(f"{case}: {results[case]['took']:.0f} s", flush=True)
         if not quick:
             kept.write_text(json.dumps(results, indent=1) + "\n")
@@ -91,14 +93,14 @@ def main() -> int:
     text = document(results)
     if quick:
         print(text)
-        return 0
+        return failed
     from bench import plot
 
     kept.write_text(json.dumps(results, indent=1) + "\n")
     (_HERE / "results.md").write_text(text)
     plot.draw(results, _HERE / "results.svg")
     print(text)
-    return 0
+    return failed
 
 
 if __name__ == "__main__":

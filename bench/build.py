@@ -53,6 +53,7 @@ def measure(_bench: Bench) -> Json:
                     print(f"  {said[-1][0]:4.0f} s: {text}", flush=True)
         if demo.returncode:
             raise RuntimeError(f"make demo in a fresh clone ended with {demo.returncode}")
+        subprocess.run([_CLONE / "run", "--stop"], check=True, env=_environment())
     finally:
         shutil.rmtree(_CLONE, ignore_errors=True)
     return {"said": said, "seconds": time.monotonic() - start}
