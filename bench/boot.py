@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -85,11 +86,11 @@ def _boot(bench: Bench, count: int, placement: str, look: bool) -> Json:
 _MEDIANS = ("seconds", "cpu_seconds", "rss_kib")
 
 
-def _row(bench: Bench, count: int, rounds: int) -> Json:
+def _row(bench: Bench, count: int, rounds: int, placements: Sequence[str] = PLACEMENTS) -> Json:
     """Start guests of all placements in turn, and give the medians."""
-    runs: dict[str, list[Json]] = {placement: [] for placement in PLACEMENTS}
+    runs: dict[str, list[Json]] = {placement: [] for placement in placements}
     for number in range(rounds):
-        for placement in PLACEMENTS:
+        for placement in placements:
             run = _boot(bench, count, placement, look=number == 0)
             print(
                 f"  {count} devices, {TITLES[placement]}: {run['seconds']:.1f} s, CPU {run['cpu_seconds']:.1f} s",
@@ -107,6 +108,7 @@ def measure(bench: Bench) -> Json:
     return {
         "sizes": list(rounds),
         "rounds": list(rounds.values()),
+        "bare": _row(bench, 0, max(rounds.values()), ["stock"])["stock"],
         "rows": [_row(bench, count, n) for count, n in rounds.items()],
     }
 
@@ -131,7 +133,11 @@ def show(found: Json) -> list[str]:
         for placement in PLACEMENTS
     ]
     titles = ["bridges", "buses", "I/O windows, KiB", "memory windows, MiB", "devices with a driver"]
+    bare = found["bare"]
     return [
+        f"Without any device the guest takes {bare['seconds']:.1f} s, {bare['cpu_seconds']:.1f} s of processor time:"
+        " no placement can be faster.",
+        "",
         "By the clock (medians of n, in turn):",
         "",
         *_times(found, "seconds"),
