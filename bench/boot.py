@@ -54,15 +54,15 @@ def windows(config: bytes) -> tuple[int, int]:
 
 def _topology(report: Report, devices: int) -> Json:
     """Sum up what the guest sees. Bridges behind bridges (there are none here) would count twice."""
-    windows = [windows(config) for config in report.configs.values()]
+    sizes = [windows(config) for config in report.configs.values()]
     virtio = [seen for seen in report.before.values() if seen.ident.startswith("1af4:")]
     if len(virtio) != devices:
         raise GuestError(f"the guest sees {len(virtio)} of {devices} devices")
     return {
         "bridges": len(report.configs),
         "buses": len({Address(0, secondary_bus(c), 0, 0) for c in report.configs.values()} | {Address(0, 0, 0, 0)}),
-        "io_kib": sum(io for io, _ in windows) >> 10,
-        "memory_mib": sum(memory for _, memory in windows) >> 20,
+        "io_kib": sum(io for io, _ in sizes) >> 10,
+        "memory_mib": sum(memory for _, memory in sizes) >> 20,
         "driven": sum(bool(seen.driver) for seen in virtio),
     }
 
