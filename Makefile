@@ -1,6 +1,6 @@
 # See "make help". The work is in tools/.
 MAKEFLAGS += --no-print-directory
-export LIBVIRT_TARBALL LIBVIRT_GIT FORCE QEMU PREFIX DESTDIR
+export LIBVIRT_TARBALL LIBVIRT_GIT FORCE QEMU PREFIX DESTDIR QUICK
 
 help:
 	@cat tools/help.txt
@@ -42,9 +42,15 @@ picture: build
 	@./run python3 -m integration.demo >build/demo.txt
 	@tools/picture.py <build/demo.txt >integration/demo.svg
 
+bench: build
+	@tools/build.sh stock
+	@build/venv/bin/pip install -qq --disable-pip-version-check -r tools/requirements-bench.txt
+	@./run --stock ./run python3 -m bench $(CASES)
+
 # The private daemons end first; guests must be off, as their disks and sockets may be there.
 clean:
 	@./run --stop
+	@./run --stock --stop
 	rm -rf build
 
-.PHONY: help deps source export build demo check check-series install uninstall deb picture clean
+.PHONY: help deps source export build demo check check-series install uninstall deb picture bench clean

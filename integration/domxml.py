@@ -79,6 +79,16 @@ def complete(partial: str, name: str, machine: Machine) -> Element:
     return domain
 
 
+def give_disks(domain: Element, home: Path) -> None:
+    """Give the disks of a whole domain that have no source an empty one below ``home``, which must exist."""
+    for number, disk in enumerate(_within(domain, "devices").findall("disk")):
+        if disk.find("source") is None and disk.get("type") == "file":
+            path = home / f"disk{number}.raw"
+            with path.open("wb") as empty:
+                empty.truncate(DISK_SIZE)
+            SubElement(disk, "source", file=str(path))
+
+
 def bootable(domain: Element, image: Image, words: str, home: Path) -> Path:
     """Let a whole domain boot the guest, told what to do by ``words``; give the console's file.
 
@@ -94,15 +104,9 @@ def bootable(domain: Element, image: Image, words: str, home: Path) -> Path:
         _text(system, "cmdline", line)
     else:
         given.text = f"{line} {given.text}"
-    devices = _within(domain, "devices")
-    for number, disk in enumerate(devices.findall("disk")):
-        if disk.find("source") is None and disk.get("type") == "file":
-            path = home / f"disk{number}.raw"
-            with path.open("wb") as empty:
-                empty.truncate(DISK_SIZE)
-            SubElement(disk, "source", file=str(path))
+    give_disks(domain, home)
     console = home / "console.log"
-    serial = SubElement(devices, "serial", type="file")
+    serial = SubElement(_within(domain, "devices"), "serial", type="file")
     SubElement(serial, "source", path=str(console))
     SubElement(serial, "target", port="0")
     return console

@@ -76,8 +76,11 @@ def _ignore(_context: object, _error: object) -> None:
     """Say nothing: every error reaches its caller as an exception."""
 
 
-def connect() -> libvirt.virConnect:
-    """Open the daemon that LIBVIRT_DEFAULT_URI names (./run sets it), with events delivered by a thread."""
+def connect(uri: str | None = None) -> libvirt.virConnect:
+    """Open the daemon that LIBVIRT_DEFAULT_URI names (./run sets it), or that of ``uri``.
+
+    Its events are delivered by a thread.
+    """
     global _loop
     if _loop is None:
         libvirt.registerErrorHandler(_ignore, None)
@@ -86,7 +89,7 @@ def connect() -> libvirt.virConnect:
         _loop.start()
     if not os.environ.get("LIBVIRT_DEFAULT_URI"):
         raise RuntimeError("LIBVIRT_DEFAULT_URI is not set: run this as ./run COMMAND")
-    conn = libvirt.open()
+    conn = libvirt.open(uri)
     conn.setKeepAlive(10, 6)
     return conn
 

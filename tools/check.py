@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """Run the stages of tox.ini, sum up their tests, and end with 'N passed, N failed'.
 
+How long each stage took is kept in build/check/times.json, for make bench.
+
 usage: tools/check.py [STAGE...]
 """
 
+import json
 import subprocess
 import sys
 import time
@@ -14,6 +17,7 @@ from results import Results, from_meson, from_pytest
 
 TOP = Path(__file__).resolve().parent.parent
 LOGS = TOP / "build/check"
+TIMES = LOGS / "times.json"
 
 # Cheap ones first. Those without a results file are one test each: their exit code.
 STAGES: dict[str, tuple[Path, Callable[[Path], Results]] | None] = {
@@ -23,6 +27,13 @@ STAGES: dict[str, tuple[Path, Callable[[Path], Results]] | None] = {
     "upstream": (TOP / "build/libvirt/meson-logs/testlog.json", from_meson),
     "integration": (LOGS / "integration.xml", from_pytest),
 }
+
+
+def keep_time(stage: str, seconds: float, results: Results) -> None:
+    times = json.loads(TIMES.read_text()) if TIMES.exists() else {}
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    times[stage] = {"seconds": round(seconds), "result": results.line(), "date": date}
+    TIMES.write_text(json.dumps(times, indent=1))
 
 
 def run_stage(stage: str) -> Results:
@@ -50,7 +61,9 @@ def run_stage(stage: str) -> Results:
     # A stage that broke off counts as one failure more, whatever it had done before.
     if (code and not results.failed) or not (results.passed or results.failed or results.skipped):
         results.failed.append(f"the stage itself: exit code {code}")
-    print(f"{stage:12} {time.monotonic() - start:4.0f} s: {results.line()}", flush=True)
+    seconds = time.monotonic() - start
+    keep_time(stage, seconds, results)
+    print(f"{stage:12} {seconds:4.0f} s: {results.line()}", flush=True)
     if results.failed:
         print("\n".join([f"    {line}" for line in log.read_text(errors="replace").splitlines()[-60:]]))
         print(f"  all of it: {log.relative_to(TOP)}; again: build/venv/bin/tox run -e {stage}", flush=True)

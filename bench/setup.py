@@ -1,0 +1,124 @@
+"""What every case needs: the two daemons, the machine, and how thorough to be."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import struct
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import libvirt
+
+from integration import virt
+from integration.accel import accel
+from integration.domxml import Machine
+from integration.guest.image import image
+from integration.paths import BUILD, ROOT
+
+Json = dict[str, Any]
+"""What a case found, as it is kept in bench/results.json."""
+
+ARCH = "x86_64"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two libvirts: its daemon, and where it is installed."""
+
+    name: str
+    uri: str
+    prefix: Path
+    conn: libvirt.virConnect
+    events: virt.Events
+
+    def daemon(self) -> int:
+        """Give the process id of its daemon."""
+        path = parse_qs(urlsplit(self.uri).query)["socket"][0]
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(path)
+            pid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        return pid
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that a case measures with. ``quick`` asks for few and small measurements."""
+
+    stock: Side
+    patched: Side
+    machine: Machine
+    quick: bool
+
+    def side(self, placement: str) -> Side:
+        """Give the libvirt that a placement is measured on: stock, wherever it can do it."""
+        return self.patched if placement in ("no", "packed") else self.stock
+
+
+def _side(name: str, uri: str, prefix: Path) -> Side:
+    conn = virt.connect(uri)
+    virt.sweep(conn)
+    return Side(name, uri, prefix, conn, virt.Events(conn))
+
+
+def _connect() -> tuple[Side, Side]:
+    try:
+        stock_uri, patched_uri = os.environ["LIBVIRT_STOCK_URI"], os.environ["LIBVIRT_DEFAULT_URI"]
+    except KeyError as missing:
+        raise RuntimeError(f"{missing} is not set: run this as ./run --stock ./run python3 -m bench") from None
+    return _side("stock", stock_uri, BUILD / "stock/own/prefix"), _side("patched", patched_uri, BUILD / "prefix")
+
+
+def prepare(quick: bool) -> Bench:
+    """Connect to both daemons, have the guest's image made, and find out what runs it: KVM or TCG."""
+    image(ARCH)
+    stock, patched = _connect()
+    kind = accel(patched.conn, patched.events, ARCH)
+    return Bench(stock, patched, Machine(ARCH, "q35", virt.emulator(ARCH), kind), quick)
+
+
+def restarted(bench: Bench) -> Bench:
+    """End both daemons and start them again, so that their memory is that of new ones."""
+    for side in (bench.stock, bench.patched):
+        side.conn.close()
+    for options in (["--stock"], []):
+        subprocess.run([ROOT / "run", *options, "--stop"], check=True)
+        subprocess.run([ROOT / "run", *options, "true"], check=True)
+    stock, patched = _connect()
+    return Bench(stock, patched, bench.machine, bench.quick)
+
+
+def resident(pid: int) -> int:
+    """Give the resident set of a process in KiB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise RuntimeError(f"process {pid} has no resident set")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Give the processor time that a process has used; other load disturbs it less than the clock's time."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def description(bench: Bench) -> Json:
+    """Say what machine it was, and what ran on it."""
+    cpus = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    shown = subprocess.run([bench.machine.emulator, "--version"], capture_output=True, text=True, check=True).stdout
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "processor": f"{cpus[0].partition(':')[2].strip() if cpus else platform.processor()}, {os.cpu_count()} cores",
+        "memory": f"{memory:.0f} GiB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "qemu": shown.splitlines()[0].removeprefix("QEMU emulator version "),
+        "accelerator": "KVM" if bench.machine.accel == "kvm" else "TCG (no KVM)",
+        "load": f"{os.getloadavg()[0]:.1f}",
+        "quick": bench.quick,
+    }
