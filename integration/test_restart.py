@@ -6,10 +6,10 @@ These tests stop and start the private daemon, through ./run, so they are the la
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import libvirt
@@ -17,11 +17,10 @@ import pytest
 
 from integration import definitions, domxml, virt
 from integration.cases import DATA
-from integration.paths import BUILD, ROOT
+from integration.daemons import held, run
+from integration.paths import BUILD
 
 pytestmark = pytest.mark.restarts
-
-_RUN = ROOT / "run"
 
 
 def _stored() -> Path:
@@ -31,35 +30,20 @@ def _stored() -> Path:
     return BUILD / ("etc/libvirt/qemu" if os.geteuid() == 0 else "user/cfg/libvirt/qemu")
 
 
-def _run(*words: str) -> str:
-    """Run ./run, outside of the surroundings that the ./run above us made; give its output."""
-    done = subprocess.run(
-        [str(_RUN), *words], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture
 def restart() -> Iterator[Callable[[], None]]:
     """A function that ends the private daemon and starts it again."""
     if "PRIVATE_CONFIG_DIR" not in os.environ and not os.environ.get("LIBVIRT_DEFAULT_URI", "").endswith("-sock"):
         pytest.skip("not run by ./run: no daemon of ours to restart")
 
-    holders: list[subprocess.Popen[bytes]] = []
+    with ExitStack() as holders:
 
-    def again() -> None:
-        _run("--stop")
-        # ./run lets an idle daemon end; this one is wanted until the test is over.
-        holder = subprocess.Popen(
-            [str(_RUN), "sh", "-c", "echo up; cat"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        holders.append(holder)
-        assert holder.stdout and holder.stdout.readline() == b"up\n"
+        def again() -> None:
+            run("--stop")
+            # ./run lets an idle daemon end; this one is wanted until the test is over.
+            holders.enter_context(held())
 
-    yield again
-    for holder in holders:
-        holder.communicate()
+        yield again
 
 
 @pytest.mark.parametrize(
@@ -119,10 +103,10 @@ print(conn.getURI())
 
 def test_monolithic_daemon(restart: Callable[[], None]) -> None:
     """libvirtd defines, dumps and refuses as virtqemud does."""
-    _run("--stop")
+    run("--stop")
     try:
-        uri = _run("--daemon=libvirtd", sys.executable, "-c", _SMOKE)
+        uri = run("--daemon=libvirtd", sys.executable, "-c", _SMOKE)
         assert "libvirt-sock" in uri
     finally:
-        _run("--stop")
+        run("--stop")
         restart()
