@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import libvirt
 
 from integration.paths import ROOT
 
@@ -18,6 +27,23 @@ def run(*words: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def pid(conn: libvirt.virConnect) -> int:
+    """Give the process ID of the daemon behind a connection, by its socket."""
+    path = parse_qs(urlsplit(conn.getURI()).query)["socket"][0]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
+        peer.connect(path)
+        found: int = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    return found
+
+
+def end(conn: libvirt.virConnect, how: signal.Signals = signal.SIGTERM) -> None:
+    """End the daemon behind a connection, and only that one; guests run on."""
+    victim = pid(conn)
+    os.kill(victim, how)
+    while Path(f"/proc/{victim}").exists():
+        time.sleep(0.01)
 
 
 @contextmanager

@@ -196,7 +196,8 @@ def living(
 ) -> Iterator[Guest]:
     """Run a guest like running(), but one that is defined, may leave and come back, and does as eject() says.
 
-    In the end it is destroyed and undefined; should this process be killed, sweep() does that later.
+    In the end its ``domain``, which may be another object by then, is destroyed and undefined; should this process be
+    killed, sweep() does that later.
     """
     boots = image(machine.arch)
     with home(label) as (name, directory):
@@ -205,6 +206,11 @@ def living(
         domain = conn.defineXML(domxml.text(domain_xml))
         try:
             domain.create()
-            yield Guest(domain, events, console)
-        finally:
+            guest = Guest(domain, events, console)
+        except BaseException:
             virt.discard(domain)
+            raise
+        try:
+            yield guest
+        finally:
+            virt.discard(guest.domain)

@@ -53,9 +53,9 @@ def essence(xml: str) -> tuple[object, ...]:
     return None if feature is None else feature.get("enable"), devices, layout.controllers
 
 
-def device_xml(guest: Guest, alias: str) -> str:
-    """Cut a device out of the guest's definition."""
-    for element in ElementTree.fromstring(guest.domain.XMLDesc(_INACTIVE)).iterfind("devices/*"):
+def device_xml(domain: libvirt.virDomain, alias: str) -> str:
+    """Cut a device out of a definition."""
+    for element in ElementTree.fromstring(domain.XMLDesc(_INACTIVE)).iterfind("devices/*"):
         name = element.find("alias")
         if name is not None and name.get("name") == alias:
             return ElementTree.tostring(element, encoding="unicode")
@@ -67,7 +67,7 @@ def attempt(guest: Guest, case: Case) -> None:
     guest.eject()
     result = Result(guest.layout, judge(guest), guest.report, set(), guest.qemu_version())
     assert check.found(result, case) == check.expected(result, case)
-    guest.domain.attachDeviceFlags(device_xml(guest, _NIC), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    guest.domain.attachDeviceFlags(device_xml(guest.domain, _NIC), libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
 
 def alive(conn: libvirt.virConnect, events: virt.Events, case: Case) -> AbstractContextManager[Guest]:
@@ -231,7 +231,7 @@ def _command_lines(uuid: str) -> list[list[str]]:
 def _devices(arguments: list[str]) -> list[dict[str, object]]:
     """Give what QEMU's arguments say of where the devices are."""
     devices = (json.loads(value) for option, value in itertools.pairwise(arguments) if option == "-device")
-    return [{key: device.get(key) for key in ("driver", "id", "bus", "addr", "hotplug")} for device in devices]
+    return [{key: device.get(key) for key in ("driver", "bus", "addr", "hotplug")} for device in devices]
 
 
 def test_native_arguments(guests: Callable[[str], Guest]) -> None:
@@ -243,6 +243,19 @@ def test_native_arguments(guests: Callable[[str], Guest]) -> None:
     assert [_devices(arguments) for arguments in _command_lines(guest.uuid)] == [expected]
 
 
+FEATURE = "<features><hotplug enable='no'/></features>"
+RNG = """
+<domain>
+  {feature}
+  <devices>
+    <controller type='usb' model='qemu-xhci'/>
+    <rng model='virtio'{setting}>
+      <backend model='random'>/dev/urandom</backend>
+      <alias name='ua-rng'/>
+    </rng>
+  </devices>
+</domain>
+"""
 _UNSET = """
 <domain>
   {feature}
@@ -329,29 +342,26 @@ def revert_to_internal(conn: libvirt.virConnect, feature: str) -> None:
 )
 def test_internal_snapshot(conn: libvirt.virConnect) -> None:
     """An internal snapshot brings the settings and addresses back."""
-    revert_to_internal(conn, "<features><hotplug enable='no'/></features>")
+    revert_to_internal(conn, FEATURE)
 
 
-def test_edit_of_a_running_domain(guests: Callable[[str], Guest]) -> None:
+def test_edit_of_a_running_domain(conn: libvirt.virConnect) -> None:
     """virsh edit changes the next start; until then nothing else is said or done than before."""
-    guest = guests("all-but-the-nic")
-    live, inactive = guest.domain.XMLDesc(), guest.domain.XMLDesc(_INACTIVE)
-    editor = "sed -i \"/<hotplug enable='no'\\/>/d\""
-    edited = subprocess.run(
-        ["virsh", "edit", guest.uuid], env=os.environ | {"EDITOR": editor}, capture_output=True, text=True, check=False
-    )
-    assert edited.returncode == 0, edited.stderr
-    assert guest.domain.XMLDesc() == live
-    assert guest.domain.XMLDesc(_INACTIVE) != inactive
-    rng = device_xml(guest, "ua-rng")
-    with pytest.raises(libvirt.libvirtError) as refusal:
-        guest.domain.detachDeviceFlags(rng, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-    assert refusal.value.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED
-    guest.domain.destroy()
-    guest.domain.create()
-    assert essence(guest.domain.XMLDesc()) == (None, *essence(live)[1:])
-    guest.domain.connect().defineXML(inactive)
-    guest.domain.destroy()
-    guest.domain.create()
-    assert essence(guest.domain.XMLDesc()) == essence(live)
-    guest.now().done()
+    with definitions.place(conn, "edit") as place:
+        place.define(place.xml(RNG.format(feature=FEATURE, setting="")))
+        domain = conn.lookupByUUIDString(place.uuid)
+        domain.create()
+        live, inactive = domain.XMLDesc(), place.dump()
+        editor = "sed -i \"/<hotplug enable='no'\\/>/d\""
+        env = os.environ | {"EDITOR": editor}
+        edited = subprocess.run(["virsh", "edit", place.uuid], env=env, capture_output=True, text=True, check=False)
+        assert edited.returncode == 0, edited.stderr
+        assert domain.XMLDesc() == live
+        assert essence(place.dump()) == (None, *essence(inactive)[1:])
+        with pytest.raises(libvirt.libvirtError) as refusal:
+            domain.detachDeviceFlags(device_xml(domain, "ua-rng"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        assert refusal.value.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED
+        assert "<hotplug enable='no'/>" in str(refusal.value)
+        domain.destroy()
+        domain.create()
+        assert essence(domain.XMLDesc()) == (None, *essence(live)[1:])

@@ -23,7 +23,7 @@ from integration.paths import BUILD
 pytestmark = pytest.mark.restarts
 
 
-def _stored() -> Path:
+def stored() -> Path:
     """Give the directory of the private daemon's definitions (PRIVATE_CONFIG_DIR, if that is set)."""
     if "PRIVATE_CONFIG_DIR" in os.environ:
         return Path(os.environ["PRIVATE_CONFIG_DIR"])
@@ -58,8 +58,8 @@ def test_a_contradicting_definition_stays(restart: Callable[[], None], path: Pat
     """A stored definition that contradicts itself stays listed, and says at start why it cannot."""
     name = f"{virt.PREFIX}{os.getpid()}-stored"
     domain = definitions.named(path.read_text(), name, str(uuid.uuid4()))
-    stored = _stored() / f"{name}.xml"
-    stored.write_text(domxml.text(domain))
+    kept = stored() / f"{name}.xml"
+    kept.write_text(domxml.text(domain))
     try:
         restart()
         conn = virt.connect()
@@ -76,7 +76,7 @@ def test_a_contradicting_definition_stays(restart: Callable[[], None], path: Pat
         virt.discard(listed)
         conn.close()
     finally:
-        stored.unlink(missing_ok=True)
+        kept.unlink(missing_ok=True)
 
 
 _SMOKE = """
