@@ -199,6 +199,22 @@ def test_rollback_with_the_feature(daemon: Daemon, park: Park) -> None:
     assert {"<hotplug enable='no'/>" in park.domain(label).XMLDesc() for label in before} == {True}
 
 
+def test_rollback_by_the_steps(daemon: Daemon, park: Park) -> None:
+    """As README.md tells: without the feature, and started again, stock manages the guests, which are where they were."""
+    placed = {}
+    for label, system in (("q35", ""), ("pc", _PC)):
+        domain = park.add(label, _partial("feature").replace("<devices>", system + "<devices>"))
+        placed[label] = Layout(domain.XMLDesc(_INACTIVE))
+        park.conn.defineXML(domain.XMLDesc(_INACTIVE).replace("<hotplug enable='no'/>", ""))
+        domain.destroy()
+        domain.create()
+    park.conn = daemon.become("--stock")
+    assert park.listed() == dict.fromkeys(placed, True)
+    for label, before in placed.items():
+        layout = Layout(park.domain(label).XMLDesc(_INACTIVE))
+        assert (layout.devices, layout.controllers) == (before.devices, before.controllers)
+
+
 def test_rollback_with_the_attribute(daemon: Daemon, park: Park) -> None:
     """Stock passes over the attribute: guests and addresses stay; what stock writes has no attribute any more."""
     _fill(park, "attribute")
