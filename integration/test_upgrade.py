@@ -284,11 +284,11 @@ def test_internal_snapshot_on_stock(daemon: Daemon) -> None:
 def _define_on_and_on(uri: str, name: str, begun: threading.Event) -> None:
     """Define domains until the daemon is gone."""
     conn, count = virt.connect(uri), 0
-    idents = [str(uuid.uuid4()) for _ in range(5)]
+    names = [f"{name}-{number}" for number in range(5)]
     try:
         while True:
-            number = count % len(idents)
-            xml = definitions.named(_partial("feature"), f"{name}-{number}", idents[number])
+            one = names[count % len(names)]
+            xml = definitions.named(_partial("feature"), one, str(uuid.uuid5(uuid.NAMESPACE_URL, one)))
             conn.defineXML(domxml.text(xml))
             count += 1
             begun.set()
@@ -331,7 +331,9 @@ def test_killed(daemon: Daemon) -> None:
                 pool.submit(_define_on_and_on, conn.getURI(), f"{name}-{number}", event)
                 for number, event in enumerate(begun)
             ]
-            assert all(event.wait(60) for event in begun)
+            for event, writer in zip(begun, writers, strict=True):
+                while not event.wait(0.1):
+                    assert not writer.done(), writer.exception()
             time.sleep(0.5)
             conn = daemon.become(how=signal.SIGKILL)
             for writer in writers:
