@@ -43,14 +43,13 @@ picture: build
 	@tools/picture.py <build/demo.txt >integration/demo.svg
 
 bench: build
-	@tools/build.sh stock
+	@tools/stock.sh tools/virsh
 	@build/venv/bin/pip install -qq --disable-pip-version-check -r tools/requirements-bench.txt
-	@./run --stock ./run python3 -m bench $(CASES)
+	@./run --stock --host=stock ./run python3 -m bench $(CASES)
 
 # The private daemons end first; guests must be off, as their disks and sockets may be there.
 clean:
 	@./run --stop
-	@./run --stock --stop
 	rm -rf build
 
 .PHONY: help deps source export build demo check check-series install uninstall deb picture bench clean

@@ -68,7 +68,7 @@ def _instructions(side: Side, placements: list[str], sizes: tuple[int, ...], rou
         done = subprocess.run(
             [
                 *("valgrind", "--tool=callgrind", f"--callgrind-out-file={directory}/profile"),
-                *(f"--toggle-collect={_CALL}", f"--dump-after={_CALL}", side.prefix / "bin/virsh"),
+                *(f"--toggle-collect={_CALL}", f"--dump-after={_CALL}", side.build / "tools/virsh"),
                 *("-c", f"qemu:///embed?root={directory}/root", "; ".join(commands)),
             ],
             capture_output=True,

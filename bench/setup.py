@@ -29,11 +29,11 @@ ARCH = "x86_64"
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two libvirts: its daemon, and where it is installed."""
+    """One of the two libvirts: its daemon, and where it was built."""
 
     name: str
     uri: str
-    prefix: Path
+    build: Path
     conn: libvirt.virConnect
     events: virt.Events
 
@@ -60,18 +60,18 @@ class Bench:
         return self.patched if placement in ("no", "packed") else self.stock
 
 
-def _side(name: str, uri: str, prefix: Path) -> Side:
+def _side(name: str, uri: str, build: Path) -> Side:
     conn = virt.connect(uri)
     virt.sweep(conn)
-    return Side(name, uri, prefix, conn, virt.Events(conn))
+    return Side(name, uri, build, conn, virt.Events(conn))
 
 
 def _connect() -> tuple[Side, Side]:
     try:
         stock_uri, patched_uri = os.environ["LIBVIRT_STOCK_URI"], os.environ["LIBVIRT_DEFAULT_URI"]
     except KeyError as missing:
-        raise RuntimeError(f"{missing} is not set: run this as ./run --stock ./run python3 -m bench") from None
-    return _side("stock", stock_uri, BUILD / "stock/own/prefix"), _side("patched", patched_uri, BUILD / "prefix")
+        raise RuntimeError(f"{missing} is not set: run this as ./run --stock --host=stock ./run python3 -m bench") from None
+    return _side("stock", stock_uri, BUILD / "stock/build/libvirt"), _side("patched", patched_uri, BUILD / "libvirt")
 
 
 def prepare(quick: bool) -> Bench:
@@ -86,9 +86,8 @@ def restarted(bench: Bench) -> Bench:
     """End both daemons and start them again, so that their memory is that of new ones."""
     for side in (bench.stock, bench.patched):
         side.conn.close()
-    for options in (["--stock"], []):
-        subprocess.run([ROOT / "run", *options, "--stop"], check=True)
-        subprocess.run([ROOT / "run", *options, "true"], check=True)
+    subprocess.run([ROOT / "run", "--stop"], check=True)
+    subprocess.run([ROOT / "run", "--stock", "--host=stock", ROOT / "run", "true"], check=True)
     stock, patched = _connect()
     return Bench(stock, patched, bench.machine, bench.quick)
 

@@ -89,11 +89,12 @@ def give_disks(domain: Element, home: Path) -> None:
             SubElement(disk, "source", file=str(path))
 
 
-def bootable(domain: Element, image: Image, words: str, home: Path) -> Path:
+def bootable(domain: Element, image: Image, words: str, home: Path, console: str = "file") -> Path:
     """Let a whole domain boot the guest, told what to do by ``words``; give the console's file.
 
     What the domain's own ``<cmdline>`` says is added to the kernel's command line.
-    Disks without a source get an empty one below ``home``, which must exist.
+    Disks without a source get an empty one below ``home``, which must exist. With ``console="pty"`` the guest can be
+    written to, too.
     """
     system = _within(domain, "os")
     _text(system, "kernel", str(image.kernel))
@@ -105,11 +106,14 @@ def bootable(domain: Element, image: Image, words: str, home: Path) -> Path:
     else:
         given.text = f"{line} {given.text}"
     give_disks(domain, home)
-    console = home / "console.log"
-    serial = SubElement(_within(domain, "devices"), "serial", type="file")
-    SubElement(serial, "source", path=str(console))
+    log = home / "console.log"
+    serial = SubElement(_within(domain, "devices"), "serial", type=console)
+    if console == "pty":
+        SubElement(serial, "log", file=str(log), append="on")
+    else:
+        SubElement(serial, "source", path=str(log))
     SubElement(serial, "target", port="0")
-    return console
+    return log
 
 
 def text(domain: Element) -> str:

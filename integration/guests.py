@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import libvirt
 import libvirt_qemu
@@ -94,7 +95,7 @@ class Guest:
             return False
 
     def wait(
-        self, until: Callable[[Report], object], timeout: float = TIMEOUT, tick: Callable[[], None] | None = None
+        self, until: Callable[[Report], object], timeout: float = TIMEOUT, tick: Callable[[], object] | None = None
     ) -> Report:
         """Listen until the report is as ``until`` wants it, at most ``timeout`` seconds.
 
@@ -114,9 +115,29 @@ class Guest:
                 tick()
             time.sleep(_TICK)
 
-    def done(self, timeout: float = TIMEOUT, tick: Callable[[], None] | None = None) -> Report:
+    def done(self, timeout: float = TIMEOUT, tick: Callable[[], object] | None = None) -> Report:
         """Listen until the guest has done all that it was told."""
         return self.wait(lambda report: "done" in report.reached, timeout, tick)
+
+    def eject(self, slots: str = "all") -> Report:
+        """Let a guest that was told ``probe.end=ask`` look and try once more; see ``probe.eject`` in guest/init."""
+        terminal = ElementTree.fromstring(self.domain.XMLDesc()).find("devices/serial[@type='pty']/source")
+        assert terminal is not None
+        # Read as well: QEMU waits for a reader that does not keep up.
+        with open(os.open(terminal.get("path", ""), os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK), "r+b", 0) as pty:
+            pty.write(f"{slots}\n".encode())
+            return self.done(tick=lambda: pty.read(4096))
+
+    def now(self, domain: libvirt.virDomain | None = None, events: virt.Events | None = None) -> Guest:
+        """Give this guest as it is now, which may be on another host, with an empty report."""
+        guest = Guest(domain or self.domain, events or self._events, self._console)
+        guest._read = self._console.stat().st_size
+        return guest
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are; they go when it goes."""
+        return self._console.parent
 
     def tail(self, lines: int = 12) -> str:
         """Give the end of the console."""
@@ -167,3 +188,29 @@ def running(
             yield Guest(domain, events, console)
         finally:
             virt.discard(domain)
+
+
+@contextmanager
+def living(
+    conn: libvirt.virConnect, events: virt.Events, partial: str, machine: Machine, words: str, label: str
+) -> Iterator[Guest]:
+    """Run a guest like running(), but one that is defined, may leave and come back, and does as eject() says.
+
+    In the end its ``domain``, which may be another object by then, is destroyed and undefined; should this process be
+    killed, sweep() does that later.
+    """
+    boots = image(machine.arch)
+    with home(label) as (name, directory):
+        domain_xml = domxml.complete(partial, name, machine)
+        console = domxml.bootable(domain_xml, boots, f"{words} probe.end=ask", directory, "pty")
+        domain = conn.defineXML(domxml.text(domain_xml))
+        try:
+            domain.create()
+            guest = Guest(domain, events, console)
+        except BaseException:
+            virt.discard(domain)
+            raise
+        try:
+            yield guest
+        finally:
+            virt.discard(guest.domain)

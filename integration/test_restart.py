@@ -6,10 +6,10 @@ These tests stop and start the private daemon, through ./run, so they are the la
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import libvirt
@@ -17,27 +17,17 @@ import pytest
 
 from integration import definitions, domxml, virt
 from integration.cases import DATA
-from integration.paths import BUILD, ROOT
+from integration.daemons import held, run
+from integration.paths import BUILD
 
 pytestmark = pytest.mark.restarts
 
-_RUN = ROOT / "run"
 
-
-def _stored() -> Path:
+def stored() -> Path:
     """Give the directory of the private daemon's definitions (PRIVATE_CONFIG_DIR, if that is set)."""
     if "PRIVATE_CONFIG_DIR" in os.environ:
         return Path(os.environ["PRIVATE_CONFIG_DIR"])
     return BUILD / ("etc/libvirt/qemu" if os.geteuid() == 0 else "user/cfg/libvirt/qemu")
-
-
-def _run(*words: str) -> str:
-    """Run ./run, outside of the surroundings that the ./run above us made; give its output."""
-    done = subprocess.run(
-        [str(_RUN), *words], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture
@@ -46,20 +36,14 @@ def restart() -> Iterator[Callable[[], None]]:
     if "PRIVATE_CONFIG_DIR" not in os.environ and not os.environ.get("LIBVIRT_DEFAULT_URI", "").endswith("-sock"):
         pytest.skip("not run by ./run: no daemon of ours to restart")
 
-    holders: list[subprocess.Popen[bytes]] = []
+    with ExitStack() as holders:
 
-    def again() -> None:
-        _run("--stop")
-        # ./run lets an idle daemon end; this one is wanted until the test is over.
-        holder = subprocess.Popen(
-            [str(_RUN), "sh", "-c", "echo up; cat"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        holders.append(holder)
-        assert holder.stdout and holder.stdout.readline() == b"up\n"
+        def again() -> None:
+            run("--stop")
+            # ./run lets an idle daemon end; this one is wanted until the test is over.
+            holders.enter_context(held())
 
-    yield again
-    for holder in holders:
-        holder.communicate()
+        yield again
 
 
 @pytest.mark.parametrize(
@@ -74,8 +58,8 @@ def test_a_contradicting_definition_stays(restart: Callable[[], None], path: Pat
     """A stored definition that contradicts itself stays listed, and says at start why it cannot."""
     name = f"{virt.PREFIX}{os.getpid()}-stored"
     domain = definitions.named(path.read_text(), name, str(uuid.uuid4()))
-    stored = _stored() / f"{name}.xml"
-    stored.write_text(domxml.text(domain))
+    kept = stored() / f"{name}.xml"
+    kept.write_text(domxml.text(domain))
     try:
         restart()
         conn = virt.connect()
@@ -92,7 +76,7 @@ def test_a_contradicting_definition_stays(restart: Callable[[], None], path: Pat
         virt.discard(listed)
         conn.close()
     finally:
-        stored.unlink(missing_ok=True)
+        kept.unlink(missing_ok=True)
 
 
 _SMOKE = """
@@ -119,10 +103,10 @@ print(conn.getURI())
 
 def test_monolithic_daemon(restart: Callable[[], None]) -> None:
     """libvirtd defines, dumps and refuses as virtqemud does."""
-    _run("--stop")
+    run("--stop")
     try:
-        uri = _run("--daemon=libvirtd", sys.executable, "-c", _SMOKE)
+        uri = run("--daemon=libvirtd", sys.executable, "-c", _SMOKE)
         assert "libvirt-sock" in uri
     finally:
-        _run("--stop")
+        run("--stop")
         restart()

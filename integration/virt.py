@@ -14,6 +14,11 @@ from integration.paths import RUNS
 PREFIX = "hotplug-test-"
 """All domains of the tests and the demo are named so, then the process that they belong to."""
 
+_UNDEFINE = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+)
 _EMULATORS = {
     "x86_64": ("QEMU_SYSTEM_X86_64", "/usr/bin/qemu-system-x86_64"),
     "aarch64": ("QEMU_SYSTEM_AARCH64", "/usr/bin/qemu-system-aarch64"),
@@ -87,7 +92,7 @@ def connect(uri: str | None = None) -> libvirt.virConnect:
         libvirt.virEventRegisterDefaultImpl()
         _loop = threading.Thread(target=_run_loop, name="libvirt events", daemon=True)
         _loop.start()
-    if not os.environ.get("LIBVIRT_DEFAULT_URI"):
+    if not uri and not os.environ.get("LIBVIRT_DEFAULT_URI"):
         raise RuntimeError("LIBVIRT_DEFAULT_URI is not set: run this as ./run COMMAND")
     conn = libvirt.open(uri)
     conn.setKeepAlive(10, 6)
@@ -114,7 +119,7 @@ def sweep(conn: libvirt.virConnect, own: bool = False) -> None:
 
 def discard(domain: libvirt.virDomain) -> None:
     """Stop and undefine a domain, whichever of the two it still needs; one that is gone is fine."""
-    for undo in (domain.destroy, lambda: domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)):
+    for undo in (domain.destroy, lambda: domain.undefineFlags(_UNDEFINE)):
         try:
             undo()
         except libvirt.libvirtError as error:
