@@ -280,12 +280,11 @@ def _unplugged(guest: Guest) -> set[str]:
     return {alias for alias, verdict in judge(guest).items() if verdict.unplugged}
 
 
-def _placed_again(xml: str) -> str:
-    """Give a definition that has the setting and no addresses: devices go where the setting wants them."""
+def unplaced(xml: str) -> str:
+    """Give a definition without PCI addresses and controllers: its devices go where the settings want them."""
     domain = ElementTree.fromstring(xml)
-    features, devices = domain.find("features"), domain.find("devices")
-    assert features is not None and devices is not None
-    ElementTree.SubElement(features, "hotplug", enable="no")
+    devices = domain.find("devices")
+    assert devices is not None
     for device in list(devices):
         address = device.find("address")
         if device.get("type") == "pci":
@@ -304,7 +303,7 @@ def test_snapshot_from_before(conn: libvirt.virConnect, events: virt.Events) -> 
         snapshot = external_snapshot(before, "before")
         unset = before.domain.XMLDesc(_INACTIVE)
         before.domain.destroy()
-        conn.defineXML(_placed_again(unset))
+        conn.defineXML(unplaced(unset).replace("<features>", "<features><hotplug enable='no'/>"))
         before.domain.create()
         guest = before.now()
         guest.done()

@@ -19,6 +19,7 @@ from integration import definitions, domxml, virt
 from integration.cases import DATA
 from integration.daemons import held, run
 from integration.paths import BUILD
+from integration.test_life import unplaced
 
 pytestmark = pytest.mark.restarts
 
@@ -73,6 +74,8 @@ def test_a_contradicting_definition_stays(restart: Callable[[], None], path: Pat
         assert refusal.value.get_error_code() == getattr(libvirt, code), message
         assert [text for text in texts if text not in message] == [], message
         assert listed.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) == before
+        # What the message says to do is what mends it.
+        conn.defineXML(unplaced(before))
         virt.discard(listed)
         conn.close()
     finally:
