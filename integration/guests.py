@@ -173,7 +173,7 @@ def running(
         console = domxml.bootable(domain_xml, boots, words, directory)
         xml = domxml.text(domain_xml)
         flags = libvirt.VIR_DOMAIN_START_AUTODESTROY
-        domain = conn.defineXML(xml) if persistent else conn.createXML(xml, flags)
+        domain = conn.defineXMLFlags(xml) if persistent else conn.createXML(xml, flags)
         try:
             if persistent:
                 domain.createWithFlags(flags)

@@ -23,13 +23,16 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from integration import virt
+from integration import definitions, virt
 from integration.accel import accel
 from integration.cases import DATA
 from integration.domxml import DISK_SIZE, Machine
 from integration.guests import Guest, running
+from integration.layout import Layout
 from integration.paths import BUILD
-from integration.test_placement import YES
+from integration.test_placement import ALL_OFF, NO, YES, can_unplug, check, domain, nic
+
+pytestmark = pytest.mark.live
 
 LIVE, CONFIG = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
 BOTH = LIVE | CONFIG
@@ -167,3 +170,96 @@ def test_untouched(guest: Guest, path: Path) -> None:
     assert alias in guest.domain.XMLDesc()
     guest.domain.detachDeviceFlags(xml, LIVE)
     guest.wait(lambda _: alias not in guest.domain.XMLDesc(), _SOON)
+
+
+def _definitions(guest: Guest) -> list[str]:
+    return [guest.domain.XMLDesc(flags) for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE)]
+
+
+def _with_link(element: str, state: str) -> str:
+    """Make of an interface what a client that wants its link up or down sends: without the setting."""
+    element = re.sub(r" hotplug='\w+'|<link [^>]*>|<address [^>]*>", "", element)
+    return element.replace("</interface>", f"<link state='{state}'/></interface>")
+
+
+@pytest.mark.parametrize("setting", ["", YES])
+def test_update_keeps_the_setting(guest: Guest, setting: str) -> None:
+    """An update without the attribute, as clients make it, leaves it alone: live, in the definition, in both."""
+    alias = "ua-new-interface" if setting else "ua-nic"
+    if setting:
+        guest.domain.attachDeviceFlags(_device(guest, _HOME / "attach/interface.xml", setting), BOTH)
+    for flags, down, up in ((LIVE, [1, 0], [0, 0]), (CONFIG, [0, 1], [0, 0]), (BOTH, [1, 1], [0, 0])):
+        for state, expected in (("down", down), ("up", up)):
+            shown = guest.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE if flags == CONFIG else 0)
+            guest.domain.updateDeviceFlags(_with_link(_element(shown, alias), state), flags)
+            elements = [_element(xml, alias) for xml in _definitions(guest)]
+            assert ["<link state='down'/>" in element for element in elements] == [bool(n) for n in expected]
+            assert [element.count(" hotplug=") for element in elements] == [bool(setting)] * 2
+    if setting:
+        guest.domain.detachDeviceAlias(alias, BOTH)
+        guest.wait(lambda _: not any(alias in xml for xml in _definitions(guest)), _SOON)
+
+
+def test_update_media(guest: Guest) -> None:
+    """The medium of a CD-ROM drive is changed as ever."""
+    element = _element(guest.domain.XMLDesc(), "ua-cdrom")
+    other = re.sub(r"<source file='[^']*'", f"<source file='{guest.directory}/pmem.raw'", element)
+    assert other != element
+    guest.domain.updateDeviceFlags(other, BOTH)
+    assert all("pmem.raw" in _element(xml, "ua-cdrom") for xml in _definitions(guest))
+    guest.domain.updateDeviceFlags(element, BOTH)
+
+
+@pytest.mark.parametrize("setting", [YES, NO])
+def test_update_of_the_setting_is_refused(guest: Guest, setting: str) -> None:
+    """The setting of a running device cannot be changed, not even spelled out; link and all stay as they are."""
+    element = _with_link(_element(guest.domain.XMLDesc(), "ua-nic"), "down")
+    element = element.replace("<interface", f"<interface{setting}")
+    # where it is, the definition has no place for hotplug='yes', and says that first
+    for flags in (LIVE,) if setting == YES else (LIVE, BOTH):
+        text = _refused(guest, "updateDeviceFlags", element, flags)
+        assert "'hotplug'" in text and "persistent definition" in text, text
+
+
+def test_both_or_neither(guest: Guest) -> None:
+    """What the definition refuses is not done live either."""
+    address = "<address type='pci' bus='0' slot='0x1d'/>"
+    xml = _device(guest, _HOME / "attach/interface.xml", YES).replace("</interface>", address + "</interface>")
+    before = _traces(guest)
+    with pytest.raises(libvirt.libvirtError) as refusal:
+        guest.domain.attachDeviceFlags(xml, BOTH)
+    assert refusal.value.get_error_code() == libvirt.VIR_ERR_XML_ERROR, refusal.value
+    assert _traces(guest) == before
+
+
+_PORT = "<controller type='pci' model='pcie-root-port'/>"
+_EDITED = domain("<controller type='pci' model='pcie-root'/>" + _PORT * 2 + nic(0), "")
+
+
+@pytest.mark.parametrize(
+    ("now", "then"), [(ALL_OFF, ""), ("", ALL_OFF), (ALL_OFF, "<hotplug enable='yes'/>")], ids=["off", "on", "yes"]
+)
+def test_edit(conn: libvirt.virConnect, now: str, then: str) -> None:
+    """A definition edited while the guest runs counts from the next start on, and the guest's XML tells what is."""
+    with definitions.place(conn, "edit") as place:
+        place.define(place.xml(_EDITED.replace("<features>", f"<features>{now}")))
+        running = conn.lookupByUUIDString(place.uuid)
+        running.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY)
+        live = running.XMLDesc()
+        edited = place.define(place.xml(_EDITED.replace("<features>", f"<features>{then}")))
+        assert running.XMLDesc() == live and ("<hotplug enable" in live) == bool(now)
+        assert then in edited and edited.count("<hotplug ") == bool(then)
+        if now == ALL_OFF:
+            with pytest.raises(libvirt.libvirtError) as refusal:
+                running.attachDeviceFlags(nic(1), BOTH)
+            assert refusal.value.get_error_code() == _REFUSED
+            assert running.XMLDesc() == live and place.dump() == edited
+        else:
+            running.attachDeviceFlags(nic(1), BOTH)
+            assert not can_unplug(check(place.dump()), check(place.dump()).device("ua-nic1").address)
+            assert can_unplug(Layout(running.XMLDesc()), Layout(running.XMLDesc()).device("ua-nic1").address)
+        edited = place.dump()
+        running.destroy()
+        running.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY)
+        assert (ALL_OFF in running.XMLDesc()) == (then == ALL_OFF)
+        assert Layout(running.XMLDesc()).device("ua-nic0").address == Layout(edited).device("ua-nic0").address

@@ -13,6 +13,8 @@ from integration.accel import accel
 from integration.domxml import DISK_SIZE, Machine
 from integration.guests import Guest, home, running
 
+pytestmark = pytest.mark.live
+
 _DOMAIN = """
 <domain>
   <devices>

@@ -1,4 +1,4 @@
-"""Stored definitions through a restart of the daemon, and the monolithic daemon beside the modular one.
+"""Stored definitions through a restart of the daemon.
 
 These tests stop and start the private daemon, through ./run, so they are the last ones.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,9 +18,11 @@ from integration import definitions, domxml, virt
 from integration.cases import DATA
 from integration.paths import BUILD, ROOT
 
-pytestmark = pytest.mark.restarts
+pytestmark = [pytest.mark.restarts, pytest.mark.live]
 
 _RUN = ROOT / "run"
+_DAEMON = ["--daemon=libvirtd"] if "/libvirt-sock" in os.environ.get("LIBVIRT_DEFAULT_URI", "") else []
+"""the option of ./run for the kind of daemon that we were started with"""
 
 
 def _stored() -> Path:
@@ -52,7 +53,7 @@ def restart() -> Iterator[Callable[[], None]]:
         _run("--stop")
         # ./run lets an idle daemon end; this one is wanted until the test is over.
         holder = subprocess.Popen(
-            [str(_RUN), "sh", "-c", "echo up; cat"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [str(_RUN), *_DAEMON, "sh", "-c", "echo up; cat"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         holders.append(holder)
         assert holder.stdout and holder.stdout.readline() == b"up\n"
@@ -93,36 +94,3 @@ def test_a_contradicting_definition_stays(restart: Callable[[], None], path: Pat
         conn.close()
     finally:
         stored.unlink(missing_ok=True)
-
-
-_SMOKE = """
-import sys
-import libvirt
-from integration import definitions, virt
-from integration.cases import DATA
-conn = virt.connect()
-with definitions.place(conn, "libvirtd") as place:
-    for name in ("no", "mixed"):
-        dumped = place.define(place.xml((DATA / "define" / (name + ".xml")).read_text()))
-        assert place.define(dumped) == dumped
-        assert "<hotplug enable='no'/>" in dumped
-    try:
-        place.define(place.xml((DATA / "rejected" / "on-default-port.xml").read_text()))
-    except libvirt.libvirtError as error:
-        assert error.get_error_code() == libvirt.VIR_ERR_XML_ERROR, error
-    else:
-        sys.exit("not refused")
-    assert place.dump() == dumped
-print(conn.getURI())
-"""
-
-
-def test_monolithic_daemon(restart: Callable[[], None]) -> None:
-    """libvirtd defines, dumps and refuses as virtqemud does."""
-    _run("--stop")
-    try:
-        uri = _run("--daemon=libvirtd", sys.executable, "-c", _SMOKE)
-        assert "libvirt-sock" in uri
-    finally:
-        _run("--stop")
-        restart()

@@ -22,6 +22,7 @@ STAGES: dict[str, tuple[Path, Callable[[Path], Results]] | None] = {
     "schema": (LOGS / "schema.xml", from_pytest),
     "upstream": (TOP / "build/libvirt/meson-logs/testlog.json", from_meson),
     "integration": (LOGS / "integration.xml", from_pytest),
+    "monolithic": (LOGS / "monolithic.xml", from_pytest),
 }
 
 
