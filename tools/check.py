@@ -23,6 +23,8 @@ STAGES: dict[str, tuple[Path, Callable[[Path], Results]] | None] = {
     "upstream": (TOP / "build/libvirt/meson-logs/testlog.json", from_meson),
     "integration": (LOGS / "integration.xml", from_pytest),
     "monolithic": (LOGS / "monolithic.xml", from_pytest),
+    "sanitized": (TOP / "build/sanitized/meson-logs/testlog.json", from_meson),
+    "sanitized-daemon": (LOGS / "sanitized-daemon.xml", from_pytest),
 }
 
 
@@ -51,7 +53,7 @@ def run_stage(stage: str) -> Results:
     # A stage that broke off counts as one failure more, whatever it had done before.
     if (code and not results.failed) or not (results.passed or results.failed or results.skipped):
         results.failed.append(f"the stage itself: exit code {code}")
-    print(f"{stage:12} {time.monotonic() - start:4.0f} s: {results.line()}", flush=True)
+    print(f"{stage:16} {time.monotonic() - start:4.0f} s: {results.line()}", flush=True)
     if results.failed:
         print("\n".join([f"    {line}" for line in log.read_text(errors="replace").splitlines()[-60:]]))
         print(f"  all of it: {log.relative_to(TOP)}; again: build/venv/bin/tox run -e {stage}", flush=True)
