@@ -70,7 +70,7 @@ def _connect() -> tuple[Side, Side]:
     try:
         stock_uri, patched_uri = os.environ["LIBVIRT_STOCK_URI"], os.environ["LIBVIRT_DEFAULT_URI"]
     except KeyError as missing:
-        raise RuntimeError(f"{missing} is not set: run this as ./run --stock --host=stock ./run python3 -m bench") from None
+        raise RuntimeError(f"{missing} is not set: run this as 'make bench'") from None
     return _side("stock", stock_uri, BUILD / "stock/build/libvirt"), _side("patched", patched_uri, BUILD / "libvirt")
 
 

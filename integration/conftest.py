@@ -17,8 +17,9 @@ from integration.paths import BUILD
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare our marker; what hypothesis keeps goes where all goes."""
+    """Declare our markers; what hypothesis keeps goes where all goes."""
     set_hypothesis_home_dir(BUILD / "hypothesis")
+    config.addinivalue_line("markers", "live: about running domains, so it runs on both kinds of daemon")
     config.addinivalue_line("markers", "restarts: restarts the daemon, so it runs after all others")
 
 

@@ -49,8 +49,10 @@ class Report:
     ejects: list[Ejected] = field(default_factory=list)
     disks: list[tuple[str, str]] = field(default_factory=list)
     """SCSI disks that came or went: (start, added or removed; name)"""
+    plugs: list[tuple[str, Address, str]] = field(default_factory=list)
+    """PCI devices that came or went: (start, added or removed; address; vendor:device, empty if removed)"""
     reached: set[str] = field(default_factory=set)
-    """milestones: boot, before, after, done"""
+    """milestones: boot, before, after, done, start"""
 
     def feed(self, line: str) -> None:
         """Take in one line of the console; lines without the mark are passed over."""
@@ -86,6 +88,9 @@ class Report:
                 self.ejects.append(Ejected(values["addr"], values["result"]))
             case "disk":
                 self.disks.append((values["when"], values["name"]))
+            case "plug":
+                ident = f"{values['vendor']}:{values['device']}" if values["vendor"] else ""
+                self.plugs.append((values["when"], Address.parse(values["addr"]), ident))
             case "listed":
                 self.reached.add(values["when"])
             case "done":

@@ -45,6 +45,8 @@ class Guest:
         self.report = Report()
         self.started_with = self.ids() & {device.alias for device in self.layout.devices}
         """the PCI devices that QEMU knows by an id (libvirt's alias); the chipset's own have none"""
+        self.directory = console.parent
+        """its files; they go when it goes"""
         self._events = events
         self._console = console
         self._read = 0
@@ -172,19 +174,30 @@ def home(label: str) -> Iterator[tuple[str, Path]]:
 
 @contextmanager
 def running(
-    conn: libvirt.virConnect, events: virt.Events, partial: str, machine: Machine, words: str, label: str
+    conn: libvirt.virConnect,
+    events: virt.Events,
+    partial: str,
+    machine: Machine,
+    words: str,
+    label: str,
+    persistent: bool = False,
 ) -> Iterator[Guest]:
     """Run a guest made of a partial domain XML, told what to do by ``words`` (see guest/init).
 
+    ``DIRECTORY`` in the XML is the directory of its files; with ``persistent`` it is defined, too.
     However the block ends, the guest is destroyed and its files are removed; should this process
     be killed, the daemon destroys it.
     """
     boots = image(machine.arch)
     with home(label) as (name, directory):
-        domain_xml = domxml.complete(partial, name, machine)
+        domain_xml = domxml.complete(partial.replace("DIRECTORY", str(directory)), name, machine)
         console = domxml.bootable(domain_xml, boots, words, directory)
-        domain = conn.createXML(domxml.text(domain_xml), libvirt.VIR_DOMAIN_START_AUTODESTROY)
+        xml = domxml.text(domain_xml)
+        flags = libvirt.VIR_DOMAIN_START_AUTODESTROY
+        domain = conn.defineXMLFlags(xml) if persistent else conn.createXML(xml, flags)
         try:
+            if persistent:
+                domain.createWithFlags(flags)
             yield Guest(domain, events, console)
         finally:
             virt.discard(domain)

@@ -13,6 +13,8 @@ from integration.accel import accel
 from integration.domxml import DISK_SIZE, Machine
 from integration.guests import Guest, home, running
 
+pytestmark = pytest.mark.live
+
 _DOMAIN = """
 <domain>
   <devices>
@@ -24,6 +26,9 @@ _DOMAIN = """
       <mac address='52:54:00:00:00:01'/>
       <model type='virtio'/>
     </interface>
+    <watchdog model='i6300esb' action='reset' hotplug='no'>
+      <alias name='ua-watchdog'/>
+    </watchdog>
     <rng model='virtio' hotplug='no'>
       <backend model='random'>/dev/urandom</backend>
       <alias name='ua-rng'/>
@@ -51,15 +56,16 @@ _DETACH = {
     "nic": _NIC.format("", "52:54:00:00:00:01"),
     "nic, saying so": _NIC.format(" hotplug='no'", "52:54:00:00:00:01"),
     "rng": _RNG.format("", "<alias name='ua-rng'/>"),
+    "watchdog": "<watchdog model='i6300esb' action='reset'><alias name='ua-watchdog'/></watchdog>",
     "scsi controller": "<controller type='scsi' model='virtio-scsi' index='0'/>",
 }
 
 
 @pytest.fixture(scope="module")
 def guest(conn: libvirt.virConnect, events: virt.Events) -> Iterator[Guest]:
-    """A guest with three devices that must stay, whose root has tried to eject every slot."""
+    """A guest with four devices that must stay, whose root has tried to eject every slot."""
     machine = Machine("x86_64", "q35", virt.emulator("x86_64"), accel(conn, events, "x86_64"))
-    with running(conn, events, _DOMAIN, machine, "probe.eject=all probe.scsi=1 probe.end=idle", "live") as live:
+    with running(conn, events, _DOMAIN, machine, "probe.eject=all probe.watch=1 probe.end=idle", "live") as live:
         live.done()
         yield live
 

@@ -1,4 +1,4 @@
-"""Stored definitions through a restart of the daemon, and the monolithic daemon beside the modular one.
+"""Stored definitions through a restart of the daemon.
 
 These tests stop and start the private daemon, through ./run, so they are the last ones.
 """
@@ -6,7 +6,6 @@ These tests stop and start the private daemon, through ./run, so they are the la
 from __future__ import annotations
 
 import os
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,7 +20,10 @@ from integration.daemons import held, run
 from integration.paths import BUILD
 from integration.test_life import unplaced
 
-pytestmark = pytest.mark.restarts
+pytestmark = [pytest.mark.restarts, pytest.mark.live]
+
+_DAEMON = ["--daemon=libvirtd"] if "/libvirt-sock" in os.environ.get("LIBVIRT_DEFAULT_URI", "") else []
+"""the option of ./run for the kind of daemon that we were started with"""
 
 
 def stored() -> Path:
@@ -42,7 +44,7 @@ def restart() -> Iterator[Callable[[], None]]:
         def again() -> None:
             run("--stop")
             # ./run lets an idle daemon end; this one is wanted until the test is over.
-            holders.enter_context(held())
+            holders.enter_context(held(*_DAEMON))
 
         yield again
 
@@ -80,36 +82,3 @@ def test_a_contradicting_definition_stays(restart: Callable[[], None], path: Pat
         conn.close()
     finally:
         kept.unlink(missing_ok=True)
-
-
-_SMOKE = """
-import sys
-import libvirt
-from integration import definitions, virt
-from integration.cases import DATA
-conn = virt.connect()
-with definitions.place(conn, "libvirtd") as place:
-    for name in ("no", "mixed"):
-        dumped = place.define(place.xml((DATA / "define" / (name + ".xml")).read_text()))
-        assert place.define(dumped) == dumped
-        assert "<hotplug enable='no'/>" in dumped
-    try:
-        place.define(place.xml((DATA / "rejected" / "on-default-port.xml").read_text()))
-    except libvirt.libvirtError as error:
-        assert error.get_error_code() == libvirt.VIR_ERR_XML_ERROR, error
-    else:
-        sys.exit("not refused")
-    assert place.dump() == dumped
-print(conn.getURI())
-"""
-
-
-def test_monolithic_daemon(restart: Callable[[], None]) -> None:
-    """libvirtd defines, dumps and refuses as virtqemud does."""
-    run("--stop")
-    try:
-        uri = run("--daemon=libvirtd", sys.executable, "-c", _SMOKE)
-        assert "libvirt-sock" in uri
-    finally:
-        run("--stop")
-        restart()

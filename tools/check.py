@@ -26,6 +26,9 @@ STAGES: dict[str, tuple[Path, Callable[[Path], Results]] | None] = {
     "schema": (LOGS / "schema.xml", from_pytest),
     "upstream": (TOP / "build/libvirt/meson-logs/testlog.json", from_meson),
     "integration": (LOGS / "integration.xml", from_pytest),
+    "monolithic": (LOGS / "monolithic.xml", from_pytest),
+    "sanitized": (TOP / "build/sanitized/meson-logs/testlog.json", from_meson),
+    "sanitized-daemon": (LOGS / "sanitized-daemon.xml", from_pytest),
 }
 
 
@@ -63,7 +66,7 @@ def run_stage(stage: str) -> Results:
         results.failed.append(f"the stage itself: exit code {code}")
     seconds = time.monotonic() - start
     keep_time(stage, seconds, results)
-    print(f"{stage:12} {seconds:4.0f} s: {results.line()}", flush=True)
+    print(f"{stage:16} {seconds:4.0f} s: {results.line()}", flush=True)
     if results.failed:
         print("\n".join([f"    {line}" for line in log.read_text(errors="replace").splitlines()[-60:]]))
         print(f"  all of it: {log.relative_to(TOP)}; again: build/venv/bin/tox run -e {stage}", flush=True)

@@ -1,5 +1,6 @@
 #!/bin/bash
-# test-libvirt.sh BUILDDIR: run libvirt's whole test suite, with its syntax-check, on a build of it.
+# test-libvirt.sh BUILDDIR [OPTION...]: run libvirt's whole test suite, with its syntax-check, on a build of it.
+# OPTIONs are for meson test.
 # Results: BUILDDIR/meson-logs/testlog.json
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,6 +23,8 @@ export MAKEFLAGS=e VC_LIST_ALWAYS_EXCLUDE_REGEX='\.(po|ico|png)$$|^subprojects/k
 unset LIBVIRT_DEFAULT_URI XDG_RUNTIME_DIR
 
 export PATH=$top/build/venv/bin:$PATH
-rm -f "$1/meson-logs/testlog.json"
+build=$1
+shift
+rm -f "$build/meson-logs/testlog.json"
 # The time limits are for fast machines.
-exec meson test -C "$1" --no-rebuild --print-errorlogs --timeout-multiplier 5
+exec meson test -C "$build" --no-rebuild --print-errorlogs --timeout-multiplier 5 "$@"
