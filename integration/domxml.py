@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from integration.guest import bootdisk
 from integration.guest.image import Image
 
 DISK_SIZE = 8 << 20
@@ -46,6 +47,14 @@ def parse(partial: str) -> Element:
     return ElementTree.fromstring(partial)
 
 
+def kind(partial: str) -> tuple[str, str]:
+    """Give the architecture and machine type that a domain states, else x86_64 and q35."""
+    stated = parse(partial).find("os/type")
+    if stated is None:
+        return "x86_64", "q35"
+    return stated.get("arch", "x86_64"), stated.get("machine", "q35")
+
+
 def complete(partial: str, name: str, machine: Machine) -> Element:
     """Make a whole domain called ``name`` of a partial one, without anything to boot.
 
@@ -79,28 +88,43 @@ def complete(partial: str, name: str, machine: Machine) -> Element:
     return domain
 
 
+def _empty(path: Path) -> None:
+    with path.open("wb") as empty:
+        empty.truncate(DISK_SIZE)
+
+
 def bootable(domain: Element, image: Image, words: str, home: Path) -> Path:
     """Let a whole domain boot the guest, told what to do by ``words``; give the console's file.
 
     What the domain's own ``<cmdline>`` says is added to the kernel's command line.
-    Disks without a source get an empty one below ``home``, which must exist.
+    Disks without a source get an empty one below ``home``, which must exist. Does one of them have a
+    ``<boot>``, then the guest is on it, for UEFI firmware; otherwise QEMU loads the kernel itself.
+    The file of an ``<nvram>`` without one is below ``home``, too.
     """
     system = _within(domain, "os")
-    _text(system, "kernel", str(image.kernel))
-    _text(system, "initrd", str(image.initramfs))
     line = f"console={_CONSOLE[image.arch]} quiet loglevel=1 panic=-1 {words}"
     given = system.find("cmdline")
-    if given is None:
-        _text(system, "cmdline", line)
-    else:
-        given.text = f"{line} {given.text}"
+    if given is not None:
+        line = f"{line} {given.text}"
+        system.remove(given)
     devices = _within(domain, "devices")
+    loaded = False
     for number, disk in enumerate(devices.findall("disk")):
         if disk.find("source") is None and disk.get("type") == "file":
             path = home / f"disk{number}.raw"
-            with path.open("wb") as empty:
-                empty.truncate(DISK_SIZE)
+            if disk.find("boot") is None:
+                _empty(path)
+            else:
+                bootdisk.write(path, image, line)
+                loaded = True
             SubElement(disk, "source", file=str(path))
+    if not loaded:
+        _text(system, "kernel", str(image.kernel))
+        _text(system, "initrd", str(image.initramfs))
+        _text(system, "cmdline", line)
+    nvram = system.find("nvram")
+    if nvram is not None and not nvram.text:
+        nvram.text = str(home / "nvram.fd")
     console = home / "console.log"
     serial = SubElement(devices, "serial", type="file")
     SubElement(serial, "source", path=str(console))
