@@ -128,3 +128,15 @@ def test_own_off_ports_come_first(place: Definition) -> None:
     layout = check(place.define(place.xml(given)))
     buses = [device.address.bus for device in layout.devices if device.tag == "interface"]
     assert [layout.controllers[bus].model for bus in buses] == ["pcie-root-port"] * 2
+
+
+def test_assigned_devices_get_off_ports(place: Definition) -> None:
+    """Devices of the host get off ports at once. They are only defined here: there is no device to assign."""
+    nic_hostdev = (
+        "<interface type='hostdev' managed='yes'><source><address type='pci' domain='0' bus='0xfd' slot='1' "
+        "function='0'/></source><alias name='ua-nic'/></interface>"
+    )
+    layout = check(place.define(place.xml(domain(hostdev(0) + hostdev(1) + nic_hostdev))))
+    for alias in ("ua-host0", "ua-host1", "ua-nic"):
+        port = layout.controllers[layout.device(alias).address.bus]
+        assert (port.model, port.hotplug) == ("pcie-root-port", "off"), alias
