@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 
 import libvirt
 import pytest
-from hypothesis import HealthCheck, event, example, given, note, settings
+from hypothesis import HealthCheck, event, given, note, settings
 from hypothesis import strategies as st
 
 from integration import definitions, domxml
@@ -310,6 +310,31 @@ def _refusal_is_just(place: Definition, partial: str, error: libvirt.libvirtErro
         assert clash(partial, plain), error
 
 
+def _many(number: int, kind: str, setting: str = "") -> str:
+    return ANY[kind].format(h=setting, a="") * number
+
+
+_BRIDGE = "".join(
+    f"<controller type='pci' index='{index}' model='{model}'/>"
+    for index, model in enumerate(("pcie-root", "pcie-root-port", "pcie-to-pci-bridge"))
+)
+FOUND = {
+    "switch without a port": "<controller type='pci' index='0' model='pcie-root'/>"
+    "<controller type='pci' index='1' model='pcie-switch-upstream-port'/>" + _many(1, "rng"),
+    "room for all but the spare port": _many(30, "e1000", NO) + _many(32, "e1000e"),
+    "the bridge that a full bridge needs": _BRIDGE + _many(32, "e1000") + _many(1, "rng", NO),
+}
+"""Domains that were refused once, although there is room for their devices."""
+
+
+@pytest.mark.parametrize("devices", FOUND.values(), ids=FOUND)
+def test_found(place: Definition, devices: str) -> None:
+    """They are accepted, and go by the book."""
+    kept = place.define(place.xml(f"<domain><devices>{devices}</devices></domain>"))
+    check(kept)
+    assert place.define(kept) == kept
+
+
 @settings(
     max_examples=int(_COUNT or 2000),
     deadline=None,
@@ -317,11 +342,6 @@ def _refusal_is_just(place: Definition, partial: str, error: libvirt.libvirtErro
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(partial=domains())
-@example(
-    partial="<domain><devices><controller type='pci' index='0' model='pcie-root'/>"
-    "<controller type='pci' index='1' model='pcie-switch-upstream-port'/>"
-    "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng></devices></domain>"
-)
 def test_random_domains(place: Definition, partial: str) -> None:
     """An accepted domain obeys its settings and is stable; a refused one is refused for a reason."""
     note(partial)
