@@ -58,12 +58,10 @@ def _expected(path: Path) -> tuple[Expected, ...]:
 def load(path: Path) -> Case:
     """Read the case whose XML file is ``path``. A line that is no expectation raises an error."""
     xml = path.read_text()
-    kind = domxml.parse(xml).find("os/type")
     return Case(
         f"{path.parent.name}/{path.stem}",
         xml,
-        "x86_64" if kind is None else kind.get("arch", "x86_64"),
-        "q35" if kind is None else kind.get("machine", "q35"),
+        *domxml.kind(xml),
         _expected(path.with_suffix(".expected")),
     )
 

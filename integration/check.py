@@ -20,3 +20,9 @@ def found(result: Result, case: Case) -> dict[str, Row]:
 def expected(result: Result, case: Case) -> dict[str, Row]:
     """Give the same as the case expects it of the QEMU that it ran on."""
     return {line.alias: (line.unplugged(result.qemu), line.place) for line in case.expected}
+
+
+def obeys(result: Result, case: Case) -> None:
+    """Assert that the guest saw every device of the case, and could unplug those that it may and no other."""
+    assert found(result, case) == expected(result, case)
+    assert [line.alias for line in case.expected if not result.verdicts[line.alias].guest_address] == []

@@ -38,6 +38,8 @@ class Report:
     """All that the guest has said so far."""
 
     kernel: str = ""
+    secure_boot: bool = False
+    """the guest's kernel found Secure Boot turned on"""
     before: dict[Address, Seen] = field(default_factory=dict)
     after: dict[Address, Seen] = field(default_factory=dict)
     configs: dict[Address, bytes] = field(default_factory=dict)
@@ -64,6 +66,7 @@ class Report:
         match kind:
             case "boot":
                 self.kernel = values["kernel"]
+                self.secure_boot = values["secureboot"] == "yes"
                 self.reached.add("boot")
             case "pci":
                 seen = Seen(

@@ -21,9 +21,18 @@ def machine(arch: str = "x86_64", kind: str = "q35") -> Machine:
 
 def named(partial: str, name: str, ident: str) -> Element:
     """Complete a domain with a name and a UUID."""
-    domain = domxml.complete(partial, name, machine())
+    domain = domxml.complete(partial, name, machine(*domxml.kind(partial)))
     SubElement(domain, "uuid").text = ident
     return domain
+
+
+def anonymous(xml: str) -> str:
+    """Take the name and the UUID out of a stored definition: a partial domain that has all else."""
+    domain = domxml.parse(xml)
+    for tag in ("name", "uuid"):
+        for element in domain.findall(tag):
+            domain.remove(element)
+    return domxml.text(domain)
 
 
 class Definition:

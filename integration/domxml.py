@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from integration.guest import bootdisk
 from integration.guest.image import Image
 
 DISK_SIZE = 8 << 20
@@ -44,6 +45,14 @@ def _within(domain: Element, tag: str) -> Element:
 def parse(partial: str) -> Element:
     """Read a domain; the error of malformed XML shows where."""
     return ElementTree.fromstring(partial)
+
+
+def kind(partial: str) -> tuple[str, str]:
+    """Give the architecture and machine type that a domain states, else x86_64 and q35."""
+    stated = parse(partial).find("os/type")
+    if stated is None:
+        return "x86_64", "q35"
+    return stated.get("arch", "x86_64"), stated.get("machine", "q35")
 
 
 def complete(partial: str, name: str, machine: Machine) -> Element:
@@ -93,21 +102,35 @@ def bootable(domain: Element, image: Image, words: str, home: Path, console: str
     """Let a whole domain boot the guest, told what to do by ``words``; give the console's file.
 
     What the domain's own ``<cmdline>`` says is added to the kernel's command line.
-    Disks without a source get an empty one below ``home``, which must exist. With ``console="pty"`` the guest can be
+    Disks without a source get an empty one below ``home``, which must exist. Does one of them have a
+    ``<boot>``, then the guest is on it, for UEFI firmware; otherwise QEMU loads the kernel itself.
+    The file of an ``<nvram>`` without one is below ``home``, too. With ``console="pty"`` the guest can be
     written to, too.
     """
     system = _within(domain, "os")
-    _text(system, "kernel", str(image.kernel))
-    _text(system, "initrd", str(image.initramfs))
     line = f"console={_CONSOLE[image.arch]} quiet loglevel=1 panic=-1 {words}"
     given = system.find("cmdline")
-    if given is None:
-        _text(system, "cmdline", line)
-    else:
-        given.text = f"{line} {given.text}"
+    if given is not None:
+        line = f"{line} {given.text}"
+        system.remove(given)
+    devices = _within(domain, "devices")
+    loaded = False
+    for disk in devices.findall("disk[boot]"):
+        if disk.find("source") is None and disk.get("type") == "file":
+            path = home / "boot.raw"
+            bootdisk.write(path, image, line)
+            SubElement(disk, "source", file=str(path))
+            loaded = True
     give_disks(domain, home)
+    if not loaded:
+        _text(system, "kernel", str(image.kernel))
+        _text(system, "initrd", str(image.initramfs))
+        _text(system, "cmdline", line)
+    nvram = system.find("nvram")
+    if nvram is not None and not nvram.text:
+        nvram.text = str(home / "nvram.fd")
     log = home / "console.log"
-    serial = SubElement(_within(domain, "devices"), "serial", type=console)
+    serial = SubElement(devices, "serial", type=console)
     if console == "pty":
         SubElement(serial, "log", file=str(log), append="on")
     else:

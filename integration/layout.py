@@ -54,6 +54,9 @@ class Layout:
     def __init__(self, xml: str) -> None:
         domain = ElementTree.fromstring(xml)
         devices = domain.find("devices")
+        kind = domain.find("os/type")
+        self.machine = kind.get("machine", "") if kind is not None else ""
+        self.emulator = domain.findtext("devices/emulator", "")
         self.controllers: dict[int, Controller] = {}
         self.devices: list[Device] = []
         for element in devices if devices is not None else ():

@@ -8,8 +8,9 @@ import libvirt
 import pytest
 
 from integration import definitions
+from integration.book import ALL_OFF, check
 from integration.definitions import Definition
-from integration.test_placement import ALL_OFF, NO, YES, check, domain, nic
+from integration.test_placement import NO, YES, domain, nic
 
 CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
 _PC = "<os><type arch='x86_64' machine='pc'>hvm</type></os>"

@@ -13,9 +13,10 @@ import libvirt
 import pytest
 
 from integration import definitions, domxml, virt
+from integration.book import ALL_OFF, check
 from integration.definitions import Definition
 from integration.domxml import Machine
-from integration.test_placement import ALL_OFF, NO, YES, check
+from integration.test_placement import NO, YES
 
 ALL, X86, Q35, PC = "q35 pc virt", "q35 pc", "q35", "pc"
 BUILTIN = "builtin"

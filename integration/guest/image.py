@@ -23,7 +23,7 @@ DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
 """QEMU's (and libvirt's) names of the guests' architectures, and Debian's."""
 
 INIT = Path(__file__).with_name("init")
-_TOOLS = "[ base64 echo gzip insmod mount poweroff readlink sh sleep tr uname usleep xxd"
+_TOOLS = "[ base64 dmesg echo grep gzip insmod mount poweroff readlink sh sleep tr uname usleep xxd"
 
 
 @dataclass(frozen=True)
