@@ -45,8 +45,6 @@ class Guest:
         self.report = Report()
         self.started_with = self.ids() & {device.alias for device in self.layout.devices}
         """the PCI devices that QEMU knows by an id (libvirt's alias); the chipset's own have none"""
-        self.directory = console.parent
-        """its files; they go when it goes"""
         self._events = events
         self._console = console
         self._read = 0

@@ -25,12 +25,13 @@ import pytest
 
 from integration import definitions, virt
 from integration.accel import accel
+from integration.book import ALL_OFF, can_unplug, check
 from integration.cases import DATA
 from integration.domxml import DISK_SIZE, Machine
 from integration.guests import Guest, running
 from integration.layout import Layout
 from integration.paths import BUILD
-from integration.test_placement import ALL_OFF, NO, YES, can_unplug, check, domain, nic
+from integration.test_placement import NO, YES, domain, nic
 
 pytestmark = pytest.mark.live
 

@@ -16,10 +16,12 @@ import libvirt
 import pytest
 
 from integration import definitions, virt
+from integration.book import check
 from integration.definitions import Definition
 from integration.domxml import DISK_SIZE
 from integration.guests import home
-from integration.test_placement import NO, YES, check, domain, nic, stripped
+from integration.test_placement import NO, YES, domain, nic
+from integration.test_random import stripped
 
 _DOMAINS, _CLIENTS, _ROUNDS = 50, 8, 1000
 _LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE

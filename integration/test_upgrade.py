@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
 import uuid
@@ -205,7 +206,8 @@ def test_rollback_by_the_steps(daemon: Daemon, park: Park) -> None:
     for label, system in (("q35", ""), ("pc", _PC)):
         domain = park.add(label, _partial("feature").replace("<devices>", system + "<devices>"))
         placed[label] = Layout(domain.XMLDesc(_INACTIVE))
-        park.conn.defineXML(domain.XMLDesc(_INACTIVE).replace("<hotplug enable='no'/>", ""))
+        subprocess.run(["virsh", "set-pci-hotplug", domain.name(), "default", "--compat"], check=True)
+        assert "<hotplug" not in domain.XMLDesc(_INACTIVE)
         domain.destroy()
         domain.create()
     park.conn = daemon.become("--stock")

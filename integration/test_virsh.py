@@ -21,6 +21,7 @@ import pytest
 
 from integration import cases, definitions, domxml, virt
 from integration.accel import accel
+from integration.book import can_unplug
 from integration.cases import DATA, Case
 from integration.console import Report
 from integration.definitions import Definition
@@ -29,7 +30,6 @@ from integration.guest.image import image
 from integration.guests import Guest, home
 from integration.layout import Layout
 from integration.pci import Address
-from integration.test_placement import can_unplug
 from integration.verdict import judge
 
 KEEP = sorted((DATA / "virsh/keep").glob("*.xml"))
