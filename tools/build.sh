@@ -49,7 +49,8 @@ fi
 
 # Nothing to do is quickly said, and must leave a running private daemon alone.
 # (ninja alone may have built since.)
-if ! [ build/prefix/installed -nt build/libvirt/.ninja_log ] || ! ninja -C build/libvirt -n | grep -q 'no work to do'; then
+newer() { [ "$(find build/libvirt/src build/libvirt/tools -maxdepth 1 -type f -newer build/prefix/installed -print -quit)" ]; }
+if ! [ -e build/prefix/installed ] || newer || ! ninja -C build/libvirt -n | grep -q 'no work to do'; then
     step "Compiling libvirt"
     # ninja's own progress on a terminal, else a line now and then.
     if [ -t 1 ]; then
