@@ -228,10 +228,12 @@ def _command_lines(uuid: str) -> list[list[str]]:
     return found
 
 
-def _devices(arguments: list[str]) -> list[dict[str, object]]:
-    """Give what QEMU's arguments say of where the devices are."""
+def _devices(arguments: list[str]) -> list[str]:
+    """Give what QEMU's arguments say of where the devices are; one that was plugged again comes later there."""
     devices = (json.loads(value) for option, value in itertools.pairwise(arguments) if option == "-device")
-    return [{key: device.get(key) for key in ("driver", "bus", "addr", "hotplug")} for device in devices]
+    return sorted(
+        json.dumps({key: device.get(key) for key in ("driver", "bus", "addr", "hotplug")}) for device in devices
+    )
 
 
 def test_native_arguments(guests: Callable[[str], Guest]) -> None:
