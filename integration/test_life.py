@@ -30,6 +30,8 @@ from integration.guests import Guest, home, living
 from integration.layout import Layout
 from integration.verdict import judge
 
+pytestmark = pytest.mark.live
+
 CASES = {case.name.removeprefix("settings/"): case for case in directory("settings")}
 """The settings' cases: here those in which the network card alone may go."""
 

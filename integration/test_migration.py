@@ -13,6 +13,8 @@ from integration import daemons, virt
 from integration.guests import Guest
 from integration.test_life import CASES, alive, attempt, essence, refused
 
+pytestmark = pytest.mark.live
+
 _INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 _MIGRATABLE = libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE
 _LIVE = (
