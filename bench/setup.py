@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-import socket
-import struct
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import libvirt
 
-from integration import virt
+from integration import daemons, virt
 from integration.accel import accel
 from integration.domxml import Machine
 from integration.guest.image import image
@@ -39,11 +36,7 @@ class Side:
 
     def daemon(self) -> int:
         """Give the process id of its daemon."""
-        path = parse_qs(urlsplit(self.uri).query)["socket"][0]
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.connect(path)
-            pid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-        return pid
+        return daemons.pid(self.conn)
 
 
 @dataclass(frozen=True)
