@@ -8,8 +8,9 @@ from pathlib import Path
 from statistics import median
 
 from bench.domains import PLACEMENTS, domain
-from bench.setup import Bench, Json, cpu_seconds, resident
+from bench.setup import Bench, Json, cpu_seconds
 from bench.tables import ratio, table
+from integration import daemons
 from integration.console import Report
 from integration.guests import Guest, GuestError, running
 from integration.pci import Address, secondary_bus
@@ -76,7 +77,7 @@ def _boot(bench: Bench, count: int, placement: str, look: bool) -> Json:
         guest.wait(lambda report: "boot" in report.reached, TIMEOUT)
         seconds = time.monotonic() - start
         pid = process(guest)
-        found: Json = {"seconds": seconds, "cpu_seconds": cpu_seconds(pid), "rss_kib": resident(pid)}
+        found: Json = {"seconds": seconds, "cpu_seconds": cpu_seconds(pid), "rss_kib": daemons.resident(pid)}
         if look:
             report = guest.wait(lambda report: "before" in report.reached, TIMEOUT)
             found |= _topology(report, count)

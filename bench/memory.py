@@ -6,9 +6,9 @@ from statistics import median
 from uuid import uuid4
 
 from bench.domains import domain
-from bench.setup import Bench, Json, Side, resident, restarted
+from bench.setup import Bench, Json, Side, restarted
 from bench.tables import ratio, table
-from integration import definitions, domxml, virt
+from integration import daemons, definitions, domxml, virt
 from integration.guests import home
 
 _DEVICES = 24
@@ -24,9 +24,9 @@ def _growth(side: Side, placement: str, domains: int) -> float:
                 whole = definitions.named(domain(_DEVICES, placement), f"{name}-{number}", str(uuid4()))
                 domxml.give_disks(whole, directory)
                 if number == _WARM_UP:
-                    before = resident(side.daemon())
+                    before = daemons.resident(side.daemon())
                 defined.append(side.conn.defineXMLFlags(domxml.text(whole)))
-            return (resident(side.daemon()) - before) / domains
+            return (daemons.resident(side.daemon()) - before) / domains
         finally:
             for one in defined:
                 virt.discard(one)

@@ -85,14 +85,6 @@ def restarted(bench: Bench) -> Bench:
     return Bench(stock, patched, bench.machine, bench.quick)
 
 
-def resident(pid: int) -> int:
-    """Give the resident set of a process in KiB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1])
-    raise RuntimeError(f"process {pid} has no resident set")
-
-
 def cpu_seconds(pid: int) -> float:
     """Give the processor time that a process has used; other load disturbs it less than the clock's time."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

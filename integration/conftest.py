@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests that restart the daemon last: guests and connections do not outlive that."""
     items.sort(key=lambda item: item.get_closest_marker("restarts") is not None)
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """Collect garbage after each test, not within.
+
+    Freeing a virDomain resets the thread's last error. When the collector does that between a call that failed and
+    libvirt-python's asking for the error, the exception has neither code nor text.
+    """
+    gc.disable()
+    yield
+    gc.enable()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

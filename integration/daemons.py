@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import struct
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +18,8 @@ import libvirt
 from integration.paths import ROOT
 
 _RUN = str(ROOT / "run")
+_TIMEOUT = 60
+"""Seconds. libvirt itself gives a daemon 30 to end in order."""
 
 
 def run(*words: str) -> str:
@@ -38,12 +40,18 @@ def pid(conn: libvirt.virConnect) -> int:
     return found
 
 
+def resident(process: int) -> int:
+    """Give the resident set of a process in KiB."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
 def end(conn: libvirt.virConnect, how: signal.Signals = signal.SIGTERM) -> None:
     """End the daemon behind a connection, and only that one; guests run on."""
-    victim = pid(conn)
-    os.kill(victim, how)
-    while Path(f"/proc/{victim}").exists():
-        time.sleep(0.01)
+    victim = os.pidfd_open(pid(conn))
+    signal.pidfd_send_signal(victim, how)
+    assert select.select([victim], [], [], _TIMEOUT)[0], f"the daemon goes on in spite of {how.name}"
+    os.close(victim)
 
 
 @contextmanager
