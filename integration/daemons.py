@@ -22,6 +22,10 @@ _TIMEOUT = 60
 """Seconds. libvirt itself gives a daemon 30 to end in order."""
 
 
+_KIND = ["--daemon=libvirtd"] if "/libvirt-sock" in os.environ.get("LIBVIRT_DEFAULT_URI", "") else []
+"""The option of ./run for the kind of daemon that we were started with."""
+
+
 def run(*words: str) -> str:
     """Run ./run; give its output. Fails with what it said."""
     done = subprocess.run(
@@ -56,8 +60,11 @@ def end(conn: libvirt.virConnect, how: signal.Signals = signal.SIGTERM) -> None:
 
 @contextmanager
 def held(*options: str) -> Iterator[str]:
-    """Have the daemons of ./run OPTIONS up, and give their URI; ./run lets idle ones end later."""
-    command = [_RUN, *options, "sh", "-c", 'echo "$LIBVIRT_DEFAULT_URI"; cat']
+    """Have the daemons of ./run OPTIONS up, and give their URI; ./run lets idle ones end later.
+
+    They are of the kind that the tests run on: virtqemud with its companions, or libvirtd.
+    """
+    command = [_RUN, *_KIND, *options, "sh", "-c", 'echo "$LIBVIRT_DEFAULT_URI"; cat']
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         uri = holder.stdout.readline().strip()

@@ -74,7 +74,7 @@ ONCE_Q35: dict[str, str] = {
     "intel-iommu": "<iommu model='intel'/>",
     "virtio-iommu": "<iommu model='virtio'{h}/>",
 }
-FEW = ("ehci", "sound", "sata-1", "disk", "optional", "pci-serial", "hostdev", "shmem")
+FEW = ("ehci", "sata-1", "disk", "optional", "pci-serial", "hostdev", "shmem")
 """Devices of which one domain cannot have many, or which are numbered."""
 
 # Each PCIe controller, and those that it plugs into.
@@ -323,6 +323,9 @@ FOUND = {
     "<controller type='pci' index='1' model='pcie-switch-upstream-port'/>" + _many(1, "rng"),
     "room for all but the spare port": _many(30, "e1000", NO) + _many(32, "e1000e"),
     "the bridge that a full bridge needs": _BRIDGE + _many(32, "e1000") + _many(1, "rng", NO),
+    "IOMMU whose slot ports had taken": _many(60, "keyboard", NO) + "<iommu model='virtio'/>",
+    "IOMMU that must stay, likewise": _many(60, "keyboard", NO) + "<iommu model='virtio' hotplug='no'/>",
+    "sound cards that did not share": X86["sound"].format(h=NO, a="") * 60,
 }
 """Domains that were refused once, although there is room for their devices."""
 

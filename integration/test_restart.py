@@ -5,6 +5,7 @@ These tests stop and start the private daemon, through ./run, so they are the la
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,13 +18,11 @@ import pytest
 from integration import definitions, domxml, virt
 from integration.cases import DATA
 from integration.daemons import held, run
+from integration.guests import home
 from integration.paths import BUILD
 from integration.test_life import unplaced
 
 pytestmark = [pytest.mark.restarts, pytest.mark.live]
-
-_DAEMON = ["--daemon=libvirtd"] if "/libvirt-sock" in os.environ.get("LIBVIRT_DEFAULT_URI", "") else []
-"""the option of ./run for the kind of daemon that we were started with"""
 
 
 def stored() -> Path:
@@ -31,6 +30,13 @@ def stored() -> Path:
     if "PRIVATE_CONFIG_DIR" in os.environ:
         return Path(os.environ["PRIVATE_CONFIG_DIR"])
     return BUILD / ("etc/libvirt/qemu" if os.geteuid() == 0 else "user/cfg/libvirt/qemu")
+
+
+def _capabilities(emulator: Path) -> Path:
+    """Give the file in which the private daemon remembers what an emulator can do."""
+    directory = "var/cache" if os.geteuid() == 0 else "user/cache"
+    name = hashlib.sha256(os.fsencode(emulator)).hexdigest()
+    return BUILD / directory / f"libvirt/qemu/capabilities/{name}.xml"
 
 
 @pytest.fixture
@@ -44,7 +50,7 @@ def restart() -> Iterator[Callable[[], None]]:
         def again() -> None:
             run("--stop")
             # ./run lets an idle daemon end; this one is wanted until the test is over.
-            holders.enter_context(held(*_DAEMON))
+            holders.enter_context(held())
 
         yield again
 
@@ -82,3 +88,47 @@ def test_a_contradicting_definition_stays(restart: Callable[[], None], path: Pat
         conn.close()
     finally:
         kept.unlink(missing_ok=True)
+
+
+_PROPERTY = "<flag name='pcie-root-port.hotplug'/>"
+_OFF_PORT = """
+<domain>
+  <features><hotplug enable='no'/></features>
+  <devices>
+    <emulator>{emulator}</emulator>
+    <controller type='pci' index='0' model='pcie-root'/>
+    <controller type='pci' index='1' model='pcie-root-port'><target hotplug='off'/></controller>
+    <rng model='virtio'><backend model='random'>/dev/urandom</backend><address type='pci' bus='1' slot='0'/></rng>
+  </devices>
+</domain>
+"""
+
+
+def test_a_qemu_without_the_property(restart: Callable[[], None]) -> None:
+    """With a QEMU that cannot turn hotplug off, a stored domain stays listed, and says why it does not start."""
+    with home("no-property") as (name, directory):
+        emulator = directory / "qemu"
+        emulator.write_text(f'#!/bin/sh\nexec {definitions.machine().emulator} "$@"\n')
+        emulator.chmod(0o755)
+        xml = domxml.text(definitions.named(_OFF_PORT.format(emulator=emulator), name, str(uuid.uuid4())))
+        virt.connect().defineXML(xml)
+        known = _capabilities(emulator)
+        able = known.read_text()
+        known.write_text(able.replace(_PROPERTY, ""))
+        assert known.read_text() != able
+        try:
+            restart()
+            conn = virt.connect()
+            listed = conn.lookupByName(name)
+            before = listed.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+            with pytest.raises(libvirt.libvirtError) as refusal:
+                listed.create()
+            assert refusal.value.get_error_code() == libvirt.VIR_ERR_CONFIG_UNSUPPORTED, refusal.value
+            assert "hotplug" in str(refusal.value), refusal.value
+            assert listed.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) == before
+            # As with 'virsh edit'.
+            conn.defineXML(before.replace(str(emulator), definitions.machine().emulator)).create()
+            virt.discard(listed)
+            conn.close()
+        finally:
+            known.unlink(missing_ok=True)

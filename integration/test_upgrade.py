@@ -38,7 +38,7 @@ from integration.test_life import (
 )
 from integration.test_restart import stored
 
-pytestmark = pytest.mark.restarts
+pytestmark = [pytest.mark.restarts, pytest.mark.live]
 
 _INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 _UNKNOWN = "unexpected feature 'hotplug'"
@@ -47,7 +47,7 @@ _NO = " hotplug='no'"
 
 
 class Daemon:
-    """The private virtqemud: one at a time, of the kind asked for last."""
+    """The private daemon: one at a time, of the kind asked for last."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -129,7 +129,9 @@ def test_unused_setting(daemon: Daemon, park: Park) -> None:
     park.conn = daemon.become("--stock")
     park.add("q35", _partial("unused"))
     park.add("pc", _partial("unused").replace("<devices>", _PC + "<devices>"))
-    park.add("saved", _partial("unused")).managedSave()
+    park.add("managed", _partial("unused")).managedSave()
+    image = str(park.directory / "image")
+    park.add("saved", _partial("unused")).save(image)
     park.add("snapshot", _partial("unused")).snapshotCreateXML(_SNAPSHOT.format(park.directory / "memory"))
 
     def found() -> dict[str, tuple[bool, str, str, bytes, list[str]]]:
@@ -145,17 +147,22 @@ def test_unused_setting(daemon: Daemon, park: Park) -> None:
         }
 
     before = found()
-    assert set(before) == {"q35", "pc", "saved", "snapshot"}
+    assert set(before) == {"q35", "pc", "managed", "saved", "snapshot"}
     park.conn = daemon.become()
     assert found() == before
     park.conn = daemon.become("--stock")
     assert found() == before
     # What stock wrote, patched reads.
     park.conn = daemon.become()
-    park.domain("saved").create()
+    park.domain("managed").create()
+    park.conn.restore(image)
     snapshot = park.domain("snapshot")
     snapshot.revertToSnapshot(snapshot.snapshotLookupByName("s"))
     assert park.listed() == dict.fromkeys(before, True)
+    # A backup of the definition, taken from stock, comes back as it was.
+    for label, (_, _, backup, _, _) in before.items():
+        park.conn.defineXML(backup)
+        assert park.domain(label).XMLDesc(_INACTIVE) == backup
 
 
 def _fill(park: Park, setting: str) -> None:

@@ -70,5 +70,8 @@ done <<<"$files"
 mv "$manifest.new" "$manifest"
 [ -n "$dest" ] || ldconfig
 units
+user=$(sed -n 's/^#define QEMU_USER "\(.*\)"$/\1/p' "$build/meson-config.h")
+[ -n "$dest" ] || getent passwd "$user" >/dev/null ||
+    step "There is no user for QEMU yet: useradd --system --user-group --groups kvm --no-create-home $user"
 [ -z "$kept" ] || step "Kept as they were:$kept"
 step "Installed. Daemons that run are still the old ones: see 'On a host' in README.md"

@@ -1,7 +1,7 @@
 #!/bin/bash
-# stock.sh [TARGET...]: build the daemon (and TARGETs) of stock libvirt 11.3.0 in build/stock, to compare with: './run --stock CMD' uses it. It has the
-# options and directories of the patched one, so that it takes over that one's guests. It runs from its build
-# directory; nothing is installed.
+# stock.sh [TARGET...]: build the daemons (and TARGETs) of stock libvirt 11.3.0 in build/stock, to compare with:
+# './run --stock CMD' uses them. They have the options and directories of the patched ones, so that they take over those
+# ones' guests, and run from their build directory; nothing is installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$PWD/build
@@ -27,4 +27,4 @@ if [ "$(cat build/stock/options 2>/dev/null)" != "${options[*]}" ]; then
     meson setup "$meson" build/stock/libvirt "${options[@]}"
     echo "${options[*]}" >build/stock/options
 fi
-ninja --quiet -C "$meson" src/virtqemud src/libvirt_driver_qemu.so src/libvirt_iohelper "$@"
+ninja --quiet -C "$meson" src/virtqemud src/libvirtd src/libvirt_driver_qemu.so src/libvirt_iohelper "$@"

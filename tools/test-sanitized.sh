@@ -27,7 +27,7 @@ if [ "${1:-}" = daemon ]; then
     export ASAN_OPTIONS=$ASAN_OPTIONS:$log UBSAN_OPTIONS=$UBSAN_OPTIONS:$log
     ./run --stop
     code=0
-    ./run --daemon=sanitized python3 -m pytest "$@" || code=$?
+    ./run --sanitized python3 -m pytest "$@" || code=$?
     # It looks for leaks when it ends.
     ./run --stop
     if compgen -G "build/check/sanitizer.*"; then

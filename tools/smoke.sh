@@ -1,0 +1,26 @@
+#!/bin/sh
+# smoke.sh DAEMON VIRSH: in a chroot of its own, the installed daemon starts a guest that has nothing to eject.
+set -eu
+daemon=$1
+virsh=$2
+export LIBVIRT_DEFAULT_URI=qemu:///system
+# There is no systemd to start virtlogd, which QEMU's output goes to.
+"$(dirname "$daemon")/virtlogd" --daemon --pid-file /run/smoke-log.pid
+"$daemon" --daemon --pid-file /run/smoke.pid
+trap 'kill "$(cat /run/smoke.pid)" "$(cat /run/smoke-log.pid)"' EXIT
+"$virsh" version
+"$virsh" domcapabilities --machine q35 | grep "<hotplug supported='yes'>"
+cat >/tmp/guest.xml <<'XML'
+<domain type='qemu'>
+  <name>smoke</name>
+  <memory unit='MiB'>64</memory>
+  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+  <features><acpi/><hotplug enable='no'/></features>
+  <devices><interface type='user'/><rng model='virtio'><backend model='random'>/dev/urandom</backend></rng></devices>
+</domain>
+XML
+"$virsh" define --validate /tmp/guest.xml
+"$virsh" start smoke
+"$virsh" dompcilist smoke
+"$virsh" dompcilist --check --strict
+"$virsh" destroy smoke
