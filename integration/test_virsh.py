@@ -252,6 +252,17 @@ _RICH = """<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
 </domain>"""
 
 
+_ON_ROOT = """<domain>
+  <devices>
+    <rng model='virtio'>
+      <backend model='random'>/dev/urandom</backend>
+      <alias name='ua-yes'/>
+      <address type='pci' domain='0' bus='0' slot='9' function='0'/>
+    </rng>
+  </devices>
+</domain>"""
+
+
 def test_print_xml_is_what_is_kept(place: Definition) -> None:
     """What --print-xml prints is what the daemon then keeps, passwords included; printing changes nothing."""
     domain = _define(place, _RICH)
@@ -287,6 +298,39 @@ def test_reassign_and_spare(place: Definition) -> None:
     change(place.name, "default")
     change(place.name, "no")
     assert stored(domain) == xml
+
+
+def test_reassigned_device_takes_no_spare_port(place: Definition) -> None:
+    """A device that must be unpluggable and moves to a port is not at the cost of the free ones that were asked for."""
+    domain = _define(place, _ON_ROOT)
+    change(place.name, "yes", "ua-yes", "--reassign", "--spare", "2")
+    layout = Layout(stored(domain))
+    ports = [port for port in layout.controllers.values() if port.model == "pcie-root-port"]
+    assert can_unplug(layout, layout.device("ua-yes").address)
+    assert len([port for port in ports if not list(layout.children(port.index))]) >= 2
+
+
+def test_check_fails_until_cold_start(place: Definition) -> None:
+    """A setting is of no use to a guest that runs, or that a managed save brings back, and the check says so."""
+    domain = _define(place, _RICH)
+    domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+    try:
+        change(place.name, "no")
+        running = virsh("dompcilist", place.name, "--check")
+        domain.managedSave()
+        saved = virsh("dompcilist", place.name, "--check")
+        noted = change(place.name, "no", "--spare", "5")
+        domain.managedSaveRemove()
+    finally:
+        if domain.isActive():
+            domain.destroy()
+    for result, configuration in ((running, " running "), (saved, " saved ")):
+        assert result.returncode == 1, result.stdout
+        assert configuration in result.stdout
+        assert "ua-rng" in result.stdout
+    assert "managed save" in noted
+    after = virsh("dompcilist", place.name, "--check")
+    assert after.returncode == 0, after.stderr
 
 
 def test_domains_that_vanish(conn: libvirt.virConnect, place: Definition) -> None:
