@@ -106,3 +106,22 @@ def test_capabilities_tell(conn: libvirt.virConnect) -> None:
         xml = conn.getDomainCapabilities(definitions.machine().emulator, None, machine, "qemu")
         found = xml.partition("<hotplug")[2].partition("</hotplug>")[0] if "<hotplug supported='yes'" in xml else ""
         assert [level for level in ("domain", "device") if f"<value>{level}</value>" in found] == expected
+
+
+@pytest.mark.parametrize("machine", ["microvm", "isapc"])
+def test_machines_without_pci(place: Definition, machine: str) -> None:
+    """enable='no' has nothing to do there; a device that is to stay is not a PCI device, and cannot have the attribute."""
+    rng = "<rng model='virtio'{}><backend model='random'>/dev/urandom</backend><address type='virtio-mmio'/></rng>"
+    system = f"<os><type arch='x86_64' machine='{machine}'>hvm</type></os>"
+
+    def partial(feature: str, setting: str) -> str:
+        devices = f"{rng.format(setting)}<memballoon model='none'/>"
+        return f"<domain>{system}<features>{feature}</features><devices>{devices}</devices></domain>"
+
+    kept = place.define(place.xml(partial(ALL_OFF, "")))
+    assert ALL_OFF in kept and "type='virtio-mmio'" in kept
+    with pytest.raises(libvirt.libvirtError) as refusal:
+        place.define(place.xml(partial("", NO)))
+    assert refusal.value.get_error_code() in (libvirt.VIR_ERR_XML_ERROR, libvirt.VIR_ERR_CONFIG_UNSUPPORTED)
+    assert "'hotplug'" in str(refusal.value) and "rng" in str(refusal.value), refusal.value
+    assert place.dump() == kept

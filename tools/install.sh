@@ -34,7 +34,7 @@ esac
 build=$top/build/host
 options=(
     --prefix="$prefix" --sysconfdir=/etc --localstatedir=/var -Drunstatedir=/run --buildtype=release
-    -Dinit_script=systemd -Ddriver_qemu=enabled -Dtests=disabled -Ddocs=enabled
+    -Dinit_script=systemd -Ddriver_qemu=enabled -Dtests=disabled -Ddocs=enabled -Dgit_werror=disabled
 )
 export PATH=$top/build/venv/bin:$PATH
 if [ "$(cat "$build/options" 2>/dev/null)" != "${options[*]}" ]; then
