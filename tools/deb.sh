@@ -84,10 +84,30 @@ grep -E '^(Ok|Expected Fail|Fail|Skipped|Timeout): ' "$deb/build.log" ||
     die "the suite did not run: see build/deb/build.log"
 step "$(find "$deb" -maxdepth 1 -name '*.deb' | wc -l) packages in build/deb"
 
-# A copy-on-write view of the chroot, where they replace Debian's as README.md tells; nothing of it is left.
+# A copy-on-write view of the chroot, where they replace Debian's, and are replaced by them, with the commands of
+# README.md; nothing of it is left.
 step "Installing them in a Debian 13, and starting a guest there (log: build/deb/install.log)"
 mkdir -p "$deb/view"
-# shellcheck disable=SC2016  # expanded by the inner shells
+cat >"$deb/try.sh" <<'TRY'
+set -eux
+cd /top
+# apt must not start services here.
+printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+chmod +x /usr/sbin/policy-rc.d
+apt-get -qy --no-install-recommends install libvirt-daemon-system libvirt-clients qemu-system-x86
+dpkg-query -W libvirt-daemon-system
+apt-get -qy install $(dpkg-query -W -f '${db:Status-Abbrev} ./build/deb/${Package}_*.deb\n' 'libvirt*' | sed -n 's/^ii *//p')
+apt-mark hold $(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'libvirt*' | sed -n 's/^ii *//p')
+dpkg-query -W libvirt-daemon-system qemu-system-x86
+./smoke.sh /usr/sbin/libvirtd virsh
+# Back, as README.md tells.
+apt-mark unhold $(apt-mark showhold | grep libvirt)
+apt-get -qy --allow-downgrades install $(
+    dpkg-query -W -f '${db:Status-Abbrev} ${Package}=${Version}\n' 'libvirt*' | sed -n 's/^ii *\(.*\)+hotplug1$/\1/p')
+dpkg-query -W libvirt-daemon-system
+[ -e /etc/libvirt/qemu/smoke.xml ]
+TRY
+# shellcheck disable=SC2016  # expanded by the inner shell
 unshare --mount --pid --fork bash -ec '
     top=$1 deb=$1/build/deb view=$1/build/deb/view
     mount --make-rprivate /
@@ -99,16 +119,8 @@ unshare --mount --pid --fork bash -ec '
     mount -t tmpfs run "$view/root/run"
     mkdir -p "$view/root/top/build/deb"
     cp "$deb"/*.deb "$view/root/top/build/deb"
-    cp "$top/tools/smoke.sh" "$view/root/top"
-    # apt must not start services here
-    printf "#!/bin/sh\nexit 101\n" >"$view/root/usr/sbin/policy-rc.d"
-    chmod +x "$view/root/usr/sbin/policy-rc.d"
+    cp "$top/tools/smoke.sh" "$deb/try.sh" "$view/root/top"
     exec chroot "$view/root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
-        DEBIAN_FRONTEND=noninteractive bash -exc "$2"' unshare "$top" '
-    cd /top
-    apt-get -qy --no-install-recommends install libvirt-daemon-system libvirt-clients qemu-system-x86
-    dpkg-query -W libvirt-daemon-system
-    apt-get -qy install $(dpkg-query -W -f "./build/deb/\${Package}_*.deb " "libvirt*")
-    dpkg-query -W libvirt-daemon-system qemu-system-x86
-    ./smoke.sh /usr/sbin/libvirtd virsh' >"$deb/install.log" 2>&1 || die "see build/deb/install.log"
-tail -n 16 "$deb/install.log"
+        DEBIAN_FRONTEND=noninteractive bash /top/try.sh' unshare "$top" >"$deb/install.log" 2>&1 ||
+    die "see build/deb/install.log"
+step "Installed, used, and exchanged for Debian's again"
