@@ -34,6 +34,9 @@ install: build
 uninstall:
 	@tools/install.sh uninstall
 
+check-install: build
+	@tools/test-install.sh
+
 deb:
 	@tools/deb.sh
 
@@ -52,4 +55,4 @@ clean:
 	@./run --stop
 	rm -rf build
 
-.PHONY: help deps source export build demo check check-series install uninstall deb picture bench clean
+.PHONY: help deps source export build demo check check-series install uninstall check-install deb picture bench clean

@@ -116,6 +116,7 @@ unshare --mount --pid --fork bash -ec '
     mount -t overlay -o "lowerdir=$deb/trixie,upperdir=$view/upper,workdir=$view/work" view "$view/root"
     mount --rbind /dev "$view/root/dev"
     mount -t proc proc "$view/root/proc"
+    mount -t sysfs sys "$view/root/sys"
     mount -t tmpfs run "$view/root/run"
     mkdir -p "$view/root/top/build/deb"
     cp "$deb"/*.deb "$view/root/top/build/deb"

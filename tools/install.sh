@@ -60,7 +60,12 @@ mkdir -p "${manifest%/*}"
 : >"$manifest.new"
 while IFS= read -r file; do
     case $file in
-    /etc/* | /var/*) [ -e "$dest$file" ] && { kept+=" $file"; continue; } ;;
+    /etc/* | /var/*)
+        if [ -e "$dest$file" ]; then
+            cmp -s "$stage$file" "$dest$file" || kept+=" $file"
+            continue
+        fi
+        ;;
     *) echo "$file" >>"$manifest.new" ;;
     esac
     mkdir -p "$dest${file%/*}"
@@ -71,7 +76,9 @@ mv "$manifest.new" "$manifest"
 [ -n "$dest" ] || ldconfig
 units
 user=$(sed -n 's/^#define QEMU_USER "\(.*\)"$/\1/p' "$build/meson-config.h")
+kvm=
+if getent group kvm >/dev/null; then kvm=' --groups kvm'; fi
 [ -n "$dest" ] || getent passwd "$user" >/dev/null ||
-    step "There is no user for QEMU yet: useradd --system --user-group --groups kvm --no-create-home $user"
-[ -z "$kept" ] || step "Kept as they were:$kept"
+    step "There is no user for QEMU yet: useradd --system --user-group$kvm --no-create-home $user"
+[ -z "$kept" ] || step "Kept although they differ:$kept"
 step "Installed. Daemons that run are still the old ones: see 'On a host' in README.md"

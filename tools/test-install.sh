@@ -62,6 +62,7 @@ unshare --mount --pid --fork bash -euc '
     mount --bind "$top" "$view/root$top"
     mount --rbind /dev "$view/root/dev"
     mount -t proc proc "$view/root/proc"
+    mount -t sysfs sys "$view/root/sys"
     for directory in /run /tmp; do mount -t tmpfs "${directory#/}" "$view/root$directory"; done
     exec chroot "$view/root" env -u LD_LIBRARY_PATH -u DESTDIR "$top/tools/test-install.sh" inside' \
     unshare "$top" "$top/build/host/view"
