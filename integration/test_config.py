@@ -110,7 +110,7 @@ def test_capabilities_tell(conn: libvirt.virConnect) -> None:
 
 @pytest.mark.parametrize("machine", ["microvm", "isapc"])
 def test_machines_without_pci(place: Definition, machine: str) -> None:
-    """enable='no' has nothing to do there; a device that is to stay is not a PCI device, and cannot have the attribute."""
+    """enable='no' has nothing to do there; the attribute is refused, as the device is not a PCI device."""
     rng = "<rng model='virtio'{}><backend model='random'>/dev/urandom</backend><address type='virtio-mmio'/></rng>"
     system = f"<os><type arch='x86_64' machine='{machine}'>hvm</type></os>"
 

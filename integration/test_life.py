@@ -6,6 +6,7 @@ eject before, it cannot eject afterwards.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -32,7 +33,23 @@ from integration.verdict import judge
 
 pytestmark = pytest.mark.live
 
-CASES = {case.name.removeprefix("settings/"): case for case in directory("settings")}
+_USER = "<interface type='user'>"
+_UDP = """
+<interface type='udp'>
+  <source address='127.0.0.1' port='20901'><local address='127.0.0.1' port='20902'/></source>
+"""
+
+
+def _one_slirp(case: Case) -> Case:
+    """Leave user networking to the card that comes and goes.
+
+    QEMU numbers such networks in its saved state, and some versions (10.0) in such an order that the number is another
+    one after the card was plugged again. A network of UDP packets has no state.
+    """
+    return dataclasses.replace(case, xml=case.xml.replace(_USER, _UDP))
+
+
+CASES = {case.name.removeprefix("settings/"): _one_slirp(case) for case in directory("settings")}
 """The settings' cases: here those in which the network card alone may go."""
 
 _NIC = "ua-nic"
