@@ -20,7 +20,7 @@ import libvirt
 
 from bench import boot, build, capacity, define, memory
 from bench.setup import Bench, Json, description, prepare
-from integration.guests import GuestError
+from integration.guest.running import GuestError
 
 _HERE = Path(__file__).parent
 _CASES: dict[str, Callable[[Bench], Json]] = {

@@ -10,10 +10,10 @@ from statistics import median
 from bench.domains import PLACEMENTS, domain
 from bench.setup import Bench, Json, cpu_seconds
 from bench.tables import ratio, table
-from integration import daemons
-from integration.console import Report
-from integration.guests import Guest, GuestError, running
-from integration.pci import Address, secondary_bus
+from integration.domains.pci import Address, secondary_bus
+from integration.guest.report import Report
+from integration.guest.running import Guest, GuestError, running
+from integration.host import daemons
 
 TIMEOUT = 240.0
 """Seconds after which a guest is given up."""

@@ -10,9 +10,10 @@ import libvirt
 from bench.domains import domain
 from bench.setup import Bench, Json
 from bench.tables import table
-from integration import domxml, virt
-from integration.guests import GuestError, home, running
-from integration.verdict import judge
+from integration.domains import domxml
+from integration.guest.running import GuestError, home, running
+from integration.host import connection
+from integration.oracle.verdict import judge
 
 TIMEOUT = 150.0
 """Seconds after which a guest counts as not coming up."""
@@ -48,7 +49,7 @@ def _definable(bench: Bench, count: int, placement: str) -> str:
         whole = domxml.complete(domain(count, placement), name, bench.machine)
         domxml.give_disks(whole, directory)
         try:
-            virt.discard(side.conn.defineXMLFlags(domxml.text(whole)))
+            connection.discard(side.conn.defineXMLFlags(domxml.text(whole)))
         except libvirt.libvirtError as error:
             return str(error).partition(";")[0]
     return ""

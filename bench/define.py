@@ -14,8 +14,9 @@ from uuid import uuid4
 from bench.domains import domain
 from bench.setup import Bench, Json, Side
 from bench.tables import ratio, table
-from integration import definitions, domxml, virt
-from integration.guests import home
+from integration.domains import definitions, domxml
+from integration.guest.running import home
+from integration.host import connection
 
 SIZES = (1, 8, 32, 128, 200)
 _CALL = "qemuDomainDefineXMLFlags"
@@ -37,7 +38,7 @@ def _seconds(side: Side, xml: str) -> float:
     start = time.perf_counter()
     defined = side.conn.defineXMLFlags(xml)
     taken = time.perf_counter() - start
-    virt.discard(defined)
+    connection.discard(defined)
     return taken
 
 

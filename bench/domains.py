@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from xml.etree.ElementTree import Element, SubElement
 
-from integration import domxml
+from integration.domains import domxml
 
 PLACEMENTS = ("stock", "no", "off", "packed")
 """Stock's own; the series' with ``enable='no'``; by hand behind ports with hotplug off; by hand packed as functions."""

@@ -8,8 +8,9 @@ from uuid import uuid4
 from bench.domains import domain
 from bench.setup import Bench, Json, Side, restarted
 from bench.tables import ratio, table
-from integration import daemons, definitions, domxml, virt
-from integration.guests import home
+from integration.domains import definitions, domxml
+from integration.guest.running import home
+from integration.host import connection, daemons
 
 _DEVICES = 24
 _WARM_UP = 10
@@ -29,7 +30,7 @@ def _growth(side: Side, placement: str, domains: int) -> float:
             return (daemons.resident(side.daemon()) - before) / domains
         finally:
             for one in defined:
-                virt.discard(one)
+                connection.discard(one)
 
 
 def measure(bench: Bench) -> Json:

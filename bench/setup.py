@@ -12,10 +12,10 @@ from typing import Any
 
 import libvirt
 
-from integration import daemons, virt
-from integration.accel import accel
-from integration.domxml import Machine
+from integration.domains.domxml import Machine
+from integration.guest.accel import accel
 from integration.guest.image import image
+from integration.host import connection, daemons
 from integration.paths import BUILD, ROOT
 
 Json = dict[str, Any]
@@ -32,7 +32,7 @@ class Side:
     uri: str
     build: Path
     conn: libvirt.virConnect
-    events: virt.Events
+    events: connection.Events
 
     def daemon(self) -> int:
         """Give the process id of its daemon."""
@@ -54,9 +54,9 @@ class Bench:
 
 
 def _side(name: str, uri: str, build: Path) -> Side:
-    conn = virt.connect(uri)
-    virt.sweep(conn)
-    return Side(name, uri, build, conn, virt.Events(conn))
+    conn = connection.connect(uri)
+    connection.sweep(conn)
+    return Side(name, uri, build, conn, connection.Events(conn))
 
 
 def _connect() -> tuple[Side, Side]:
@@ -72,7 +72,7 @@ def prepare(quick: bool) -> Bench:
     image(ARCH)
     stock, patched = _connect()
     kind = accel(patched.conn, patched.events, ARCH)
-    return Bench(stock, patched, Machine(ARCH, "q35", virt.emulator(ARCH), kind), quick)
+    return Bench(stock, patched, Machine(ARCH, "q35", connection.emulator(ARCH), kind), quick)
 
 
 def restarted(bench: Bench) -> Bench:

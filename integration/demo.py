@@ -18,14 +18,15 @@ from xml.etree.ElementTree import SubElement
 
 import libvirt
 
-from integration import domxml, tree, virt
-from integration.accel import accel
-from integration.domxml import Machine
+from integration.domains import domxml, drawing
+from integration.domains.domxml import Machine
+from integration.domains.layout import Device
+from integration.guest.accel import accel
 from integration.guest.debian import FetchError
 from integration.guest.image import image
-from integration.guests import Guest, GuestError, running
-from integration.layout import Device
-from integration.verdict import Verdict, judge
+from integration.guest.running import Guest, GuestError, running
+from integration.host import connection
+from integration.oracle.verdict import Verdict, judge
 
 DOMAIN = Path(__file__).with_name("data") / "demo.xml"
 _ARCH = "x86_64"
@@ -83,7 +84,7 @@ def _note(verdict: Verdict) -> str:
 
 
 def _try(
-    conn: libvirt.virConnect, events: virt.Events, partial: str, machine: Machine, title: str, say: Progress
+    conn: libvirt.virConnect, events: connection.Events, partial: str, machine: Machine, title: str, say: Progress
 ) -> Outcome:
     """Run one guest, judge its devices and show them.
 
@@ -101,7 +102,7 @@ def _try(
         return _note(counted[device.alias])
 
     print(f"\n{title}:\n")
-    for line in tree.draw(guest.layout, set(counted), note):
+    for line in drawing.draw(guest.layout, set(counted), note):
         print(f"  {line}")
     print(flush=True)
     return Outcome(sum(verdict.unplugged for verdict in counted.values()), len(counted))
@@ -118,11 +119,11 @@ def demo() -> bool:
     """Run both guests and print what they could do; True if it is what it should be."""
     say = Progress()
     image(_ARCH)
-    conn = virt.connect()
-    virt.sweep(conn)
-    events = virt.Events(conn)
+    conn = connection.connect()
+    connection.sweep(conn)
+    events = connection.Events(conn)
     say("looking whether KVM runs guests here")
-    machine = Machine(_ARCH, "q35", virt.emulator(_ARCH), accel(conn, events, _ARCH))
+    machine = Machine(_ARCH, "q35", connection.emulator(_ARCH), accel(conn, events, _ARCH))
     version = conn.getLibVersion()
     say(
         f"libvirt {version // 1000000}.{version // 1000 % 1000}.{version % 1000}, {machine.emulator},"

@@ -7,6 +7,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 """The repository's root."""
 
+DATA = ROOT / "integration" / "data"
+"""The cases: XML with what is expected beside it."""
+
 BUILD = ROOT / "build"
 """All that the project makes lies below this directory."""
 

@@ -1,0 +1,1 @@
+"""Domain XML: completing it, defining it, reading where devices sit."""

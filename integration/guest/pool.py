@@ -1,0 +1,72 @@
+"""Boots each case's guest once, two at a time, and keeps what was found for all tests that ask."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import libvirt
+
+from integration.domains.domxml import Machine
+from integration.domains.layout import Layout
+from integration.guest.accel import accel
+from integration.guest.report import Report
+from integration.guest.running import running
+from integration.host import connection
+from integration.oracle import acpi
+from integration.oracle.cases import Case
+from integration.oracle.verdict import Verdict, judge
+
+_WORDS = "probe.eject=all probe.acpi=1 probe.end=idle"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found about one guest whose root tried to eject every slot."""
+
+    layout: Layout
+    verdicts: dict[str, Verdict]
+    report: Report
+    ejectable: set[str]
+    """the paths with ``_EJ0`` in its ACPI tables"""
+    qemu: str
+    """QEMU's version, such as 7.2"""
+
+
+class Pool:
+    """Runs cases in the background, as many at a time as there are cores (four at most)."""
+
+    def __init__(self, conn: libvirt.virConnect, events: connection.Events) -> None:
+        self._conn, self._events = conn, events
+        self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 4), "guest")
+        self._futures: dict[str, Future[Result]] = {}
+
+    def _run(self, case: Case) -> Result:
+        kind = accel(self._conn, self._events, case.arch)
+        machine = Machine(case.arch, case.machine, connection.emulator(case.arch), kind)
+        with running(self._conn, self._events, case.xml, machine, _WORDS, case.name.replace("/", "-")) as guest:
+            report = guest.done()
+            verdicts = judge(guest)
+            qemu = guest.qemu_version()
+        return Result(guest.layout, verdicts, report, acpi.ejectable(report.tables), qemu)
+
+    def begin(self, cases: Iterable[Case]) -> None:
+        """Start with these, in the background."""
+        for case in cases:
+            if case.name not in self._futures:
+                self._futures[case.name] = self._pool.submit(self._run, case)
+
+    def result(self, case: Case) -> Result:
+        """Give what was found, as soon as it is there; raises what went wrong with the guest."""
+        self.begin([case])
+        return self._futures[case.name].result()
+
+    def close(self) -> None:
+        """Stop: what has not begun never will, and running guests are destroyed."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        conn = connection.connect()  # ours is dead if the daemon was restarted meanwhile
+        connection.sweep(conn, own=True)
+        conn.close()
+        self._pool.shutdown()

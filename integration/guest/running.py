@@ -1,0 +1,228 @@
+"""Real guests: started on the private daemon, listened to, judged, and always removed again."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import libvirt
+import libvirt_qemu
+
+from integration.domains import domxml
+from integration.domains.domxml import Machine
+from integration.domains.layout import Layout
+from integration.guest.image import image
+from integration.guest.report import Report
+from integration.host import connection
+from integration.paths import RUNS
+
+TIMEOUT = 600.0
+"""Seconds that a guest may take to do all it was told; it takes 8 to 60 under TCG on an idle machine."""
+
+_TICK = 0.05
+_numbers = itertools.count(1)
+
+
+class GuestError(RuntimeError):
+    """A guest stopped or fell silent before it had said what it was asked for."""
+
+
+class Guest:
+    """A running guest. ``layout`` is where its devices were when it started."""
+
+    def __init__(self, domain: libvirt.virDomain, events: connection.Events, console: Path) -> None:
+        self.domain = domain
+        self.uuid: str = domain.UUIDString()
+        self.xml: str = domain.XMLDesc()
+        self.layout = Layout(self.xml)
+        self.report = Report()
+        self.started_with = self.ids() & {device.alias for device in self.layout.devices}
+        """the PCI devices that QEMU knows by an id (libvirt's alias); the chipset's own have none"""
+        self._events = events
+        self._console = console
+        self._read = 0
+        self._rest = ""
+
+    def _ask(self, command: str, **arguments: str) -> Any:
+        request = json.dumps({"execute": command, "arguments": arguments})
+        return json.loads(libvirt_qemu.qemuMonitorCommand(self.domain, request, 0))["return"]
+
+    def ids(self) -> set[str]:
+        """Give the ids of all devices that QEMU has now.
+
+        query-pci lists what is behind a bridge only while the bridge has bus numbers, which
+        firmware or the guest gives it, so a device is also looked for among QEMU's objects.
+        """
+        objects = self._ask("qom-list", path="/machine/peripheral")
+        return {item["name"] for item in objects} | set(_ids(self._ask("query-pci")))
+
+    def qemu_version(self) -> str:
+        """Give QEMU's version, such as 7.2."""
+        qemu = self._ask("query-version")["qemu"]
+        return f"{qemu['major']}.{qemu['minor']}"
+
+    def deleted(self) -> set[str]:
+        """Give the ids of the devices that QEMU said DEVICE_DELETED of."""
+        details = (json.loads(text) for text in self._events.deleted(self.uuid))
+        return {detail["device"] for detail in details if "device" in detail}
+
+    def removed(self) -> set[str]:
+        """Give the aliases of the devices that libvirt said DEVICE_REMOVED of."""
+        return set(self._events.removed(self.uuid))
+
+    def _listen(self) -> None:
+        if not self._console.exists():
+            return
+        with self._console.open("rb") as console:
+            console.seek(self._read)
+            data = console.read()
+        self._read += len(data)
+        *lines, self._rest = (self._rest + data.decode(errors="replace")).split("\n")
+        for line in lines:
+            self.report.feed(line)
+
+    def _alive(self) -> bool:
+        try:
+            return bool(self.domain.isActive())
+        except libvirt.libvirtError:
+            return False
+
+    def wait(
+        self, until: Callable[[Report], object], timeout: float = TIMEOUT, tick: Callable[[], object] | None = None
+    ) -> Report:
+        """Listen until the report is as ``until`` wants it, at most ``timeout`` seconds.
+
+        ``tick`` is called now and then. Raises GuestError with the console's end.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            alive = self._alive()
+            self._listen()
+            if until(self.report):
+                return self.report
+            if not alive:
+                raise GuestError(f"the guest stopped too early\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise GuestError(f"the guest said nothing more for {timeout:.0f} s\n{self.tail()}")
+            if tick:
+                tick()
+            time.sleep(_TICK)
+
+    def done(self, timeout: float = TIMEOUT, tick: Callable[[], object] | None = None) -> Report:
+        """Listen until the guest has done all that it was told."""
+        return self.wait(lambda report: "done" in report.reached, timeout, tick)
+
+    def eject(self, slots: str = "all") -> Report:
+        """Let a guest that was told ``probe.end=ask`` look and try once more; see ``probe.eject`` in guest/init."""
+        terminal = ElementTree.fromstring(self.domain.XMLDesc()).find("devices/serial[@type='pty']/source")
+        assert terminal is not None
+        # Read as well: QEMU waits for a reader that does not keep up.
+        with open(os.open(terminal.get("path", ""), os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK), "r+b", 0) as pty:
+            pty.write(f"{slots}\n".encode())
+            return self.done(tick=lambda: pty.read(4096))
+
+    def now(self, domain: libvirt.virDomain | None = None, events: connection.Events | None = None) -> Guest:
+        """Give this guest as it is now, which may be on another host, with an empty report."""
+        guest = Guest(domain or self.domain, events or self._events, self._console)
+        guest._read = self._console.stat().st_size
+        return guest
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are; they go when it goes."""
+        return self._console.parent
+
+    def tail(self, lines: int = 12) -> str:
+        """Give the end of the console."""
+        if not self._console.exists():
+            return "(no console)"
+        text = self._console.read_text(errors="replace").splitlines()
+        return "\n".join(f"  | {line[:200]}" for line in text[-lines:]) or "(nothing on the console)"
+
+
+def _ids(buses: list[dict[str, Any]]) -> Iterator[str]:
+    """Give the ids in the answer to query-pci, the devices behind bridges included."""
+    for bus in buses:
+        for device in bus.get("devices", ()):
+            if device.get("qdev_id"):
+                yield device["qdev_id"]
+            if "pci_bridge" in device:
+                yield from _ids([device["pci_bridge"]])
+
+
+@contextmanager
+def home(label: str) -> Iterator[tuple[str, Path]]:
+    """Give an unused domain name and a directory for its files, removed in the end."""
+    name = f"{connection.PREFIX}{os.getpid()}-{next(_numbers)}-{label}"
+    directory = RUNS / name
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    try:
+        yield name, directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def running(
+    conn: libvirt.virConnect,
+    events: connection.Events,
+    partial: str,
+    machine: Machine,
+    words: str,
+    label: str,
+    persistent: bool = False,
+) -> Iterator[Guest]:
+    """Run a guest made of a partial domain XML, told what to do by ``words`` (see guest/init).
+
+    ``DIRECTORY`` in the XML is the directory of its files; with ``persistent`` it is defined, too.
+    However the block ends, the guest is destroyed and its files are removed; should this process
+    be killed, the daemon destroys it.
+    """
+    boots = image(machine.arch)
+    with home(label) as (name, directory):
+        domain_xml = domxml.complete(partial.replace("DIRECTORY", str(directory)), name, machine)
+        console = domxml.bootable(domain_xml, boots, words, directory)
+        xml = domxml.text(domain_xml)
+        flags = libvirt.VIR_DOMAIN_START_AUTODESTROY
+        domain = conn.defineXMLFlags(xml) if persistent else conn.createXML(xml, flags)
+        try:
+            if persistent:
+                domain.createWithFlags(flags)
+            yield Guest(domain, events, console)
+        finally:
+            connection.discard(domain)
+
+
+@contextmanager
+def living(
+    conn: libvirt.virConnect, events: connection.Events, partial: str, machine: Machine, words: str, label: str
+) -> Iterator[Guest]:
+    """Run a guest like running(), but one that is defined, may leave and come back, and does as eject() says.
+
+    In the end its ``domain``, which may be another object by then, is destroyed and undefined; should this process be
+    killed, sweep() does that later.
+    """
+    boots = image(machine.arch)
+    with home(label) as (name, directory):
+        domain_xml = domxml.complete(partial, name, machine)
+        console = domxml.bootable(domain_xml, boots, f"{words} probe.end=ask", directory, "pty")
+        domain = conn.defineXML(domxml.text(domain_xml))
+        try:
+            domain.create()
+            guest = Guest(domain, events, console)
+        except BaseException:
+            connection.discard(domain)
+            raise
+        try:
+            yield guest
+        finally:
+            connection.discard(guest.domain)

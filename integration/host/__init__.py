@@ -1,0 +1,1 @@
+"""The connection to the private daemon, and the daemon itself."""

@@ -1,0 +1,127 @@
+"""Changes of a stored definition, device by device, and the XML that leaves the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import libvirt
+import pytest
+
+from integration.domains import definitions
+from integration.domains.definitions import Definition
+from integration.oracle.rules import ALL_OFF, assert_placed
+from integration.tests.test_placement import NO, YES, domain, nic
+
+CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+_PC = "<os><type arch='x86_64' machine='pc'>hvm</type></os>"
+
+
+@pytest.fixture
+def place(conn: libvirt.virConnect) -> Iterator[Definition]:
+    """A place to define a domain at."""
+    with definitions.place(conn, "config") as definition:
+        yield definition
+
+
+def _domain(place: Definition) -> libvirt.virDomain:
+    return place.conn.lookupByUUIDString(place.uuid)
+
+
+def _setting(place: Definition, alias: str) -> str:
+    return assert_placed(place.dump()).device(alias).setting
+
+
+@pytest.mark.parametrize("setting", ["", NO, YES])
+def test_attach(place: Definition, setting: str) -> None:
+    """A device attached to the definition keeps its setting and goes where that wants it."""
+    place.define(place.xml(domain(nic(0))))
+    _domain(place).attachDeviceFlags(nic(1, setting), CONFIG)
+    assert _setting(place, "ua-nic1") == setting[10:-1]
+
+
+def test_attach_contradiction(place: Definition) -> None:
+    """A device whose address contradicts is not attached."""
+    before = place.define(place.xml(domain(nic(0, YES))))
+    port = assert_placed(before).device("ua-nic0").address.bus
+    address = f"<address type='pci' bus='{port}' slot='0' function='1'/>"
+    with pytest.raises(libvirt.libvirtError) as refusal:
+        _domain(place).attachDeviceFlags(nic(1, NO, address=address), CONFIG)
+    assert refusal.value.get_error_code() == libvirt.VIR_ERR_XML_ERROR
+    assert "ua-nic1" in str(refusal.value)
+    assert place.dump() == before
+
+
+def _element(xml: str, alias: str) -> str:
+    """Cut an interface out of a domain's XML."""
+    end = xml.index("</interface>", xml.index(f"<alias name='{alias}'/>")) + len("</interface>")
+    return xml[xml.rindex("<interface", 0, end) : end]
+
+
+def test_update_keeps_the_setting(place: Definition) -> None:
+    """An update without the attribute changes what it is about, and leaves the setting alone."""
+    xml = place.define(place.xml(domain(nic(0, YES))))
+    update = _element(xml, "ua-nic0").replace(YES, "").replace("<model", "<link state='down'/><model")
+    assert "hotplug" not in update
+    _domain(place).updateDeviceFlags(update, CONFIG)
+    assert _setting(place, "ua-nic0") == "yes"
+    assert "<link state='down'/>" in place.dump()
+
+
+def test_update_contradiction(place: Definition) -> None:
+    """An update that makes the definition contradict itself is refused."""
+    before = place.define(place.xml(domain(nic(0))))
+    update = _element(before, "ua-nic0").replace("type='user'", "type='user'" + YES)
+    with pytest.raises(libvirt.libvirtError) as refusal:
+        _domain(place).updateDeviceFlags(update, CONFIG)
+    assert refusal.value.get_error_code() == libvirt.VIR_ERR_XML_ERROR
+    assert "pcie-root" in str(refusal.value)
+    assert place.dump() == before
+
+
+@pytest.mark.parametrize(("value", "kept"), [("no", True), ("yes", False)])
+def test_migratable_xml(place: Definition, value: str, kept: bool) -> None:
+    """What leaves the host has enable='no', and not the enable='yes' that older libvirt refuses."""
+    feature = f"<hotplug enable='{value}'/>"
+    assert feature in place.define(place.xml(domain("", feature)))
+    migratable = _domain(place).XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE)
+    assert (feature in migratable) == kept
+
+
+def test_pci_root_stays_off(place: Definition) -> None:
+    """On pc the root bus is turned off, also in the XML that a guest is restored or migrated with."""
+    place.define(place.xml(domain(nic(0)).replace("<features>", _PC + "<features>")))
+    for flags in (libvirt.VIR_DOMAIN_XML_INACTIVE, libvirt.VIR_DOMAIN_XML_MIGRATABLE):
+        xml = _domain(place).XMLDesc(flags)
+        assert ALL_OFF in xml
+        assert assert_placed(xml).controllers[0].hotplug == "off"
+    # and it stays off when the setting goes
+    xml = place.define(place.dump().replace(ALL_OFF, ""))
+    assert assert_placed(xml).controllers[0].hotplug == "off"
+
+
+def test_capabilities_tell(conn: libvirt.virConnect) -> None:
+    """Domain capabilities say which levels a machine type can do."""
+    levels = {"q35": ["domain", "device"], "pc": ["domain"], "isapc": []}
+    for machine, expected in levels.items():
+        xml = conn.getDomainCapabilities(definitions.machine().emulator, None, machine, "qemu")
+        found = xml.partition("<hotplug")[2].partition("</hotplug>")[0] if "<hotplug supported='yes'" in xml else ""
+        assert [level for level in ("domain", "device") if f"<value>{level}</value>" in found] == expected
+
+
+@pytest.mark.parametrize("machine", ["microvm", "isapc"])
+def test_machines_without_pci(place: Definition, machine: str) -> None:
+    """enable='no' has nothing to do there; the attribute is refused, as the device is not a PCI device."""
+    rng = "<rng model='virtio'{}><backend model='random'>/dev/urandom</backend><address type='virtio-mmio'/></rng>"
+    system = f"<os><type arch='x86_64' machine='{machine}'>hvm</type></os>"
+
+    def partial(feature: str, setting: str) -> str:
+        devices = f"{rng.format(setting)}<memballoon model='none'/>"
+        return f"<domain>{system}<features>{feature}</features><devices>{devices}</devices></domain>"
+
+    kept = place.define(place.xml(partial(ALL_OFF, "")))
+    assert ALL_OFF in kept and "type='virtio-mmio'" in kept
+    with pytest.raises(libvirt.libvirtError) as refusal:
+        place.define(place.xml(partial("", NO)))
+    assert refusal.value.get_error_code() in (libvirt.VIR_ERR_XML_ERROR, libvirt.VIR_ERR_CONFIG_UNSUPPORTED)
+    assert "'hotplug'" in str(refusal.value) and "rng" in str(refusal.value), refusal.value
+    assert place.dump() == kept

@@ -1,0 +1,68 @@
+"""UEFI firmware, with and without Secure Boot: it finds the guest's disk where devices share slots."""
+
+from __future__ import annotations
+
+import libvirt
+import pytest
+
+from integration.domains.domxml import Machine
+from integration.guest.accel import accel
+from integration.guest.pool import Pool
+from integration.guest.running import home, running
+from integration.host import connection
+from integration.oracle import expectations
+from integration.oracle.cases import Case, directory
+from integration.oracle.rules import ALL_OFF
+from integration.oracle.verdict import judge
+
+_VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+_DOMAIN = f"""
+<domain>
+  <os>
+    <type arch='x86_64' machine='q35'>hvm</type>
+    <loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>
+    <nvram template='{_VARIABLES}'>{{nvram}}</nvram>
+  </os>
+  <features>{{feature}}</features>
+  <devices>
+    <interface type='user'><model type='virtio'/><rom enabled='no'/></interface>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw'/>
+      <target dev='vda' bus='virtio'/>
+      <boot order='1'/>
+      <alias name='ua-boot'/>
+    </disk>
+    <memballoon model='virtio'/>
+  </devices>
+</domain>
+"""
+_ENTRY = "Boot000".encode("utf-16-le")
+
+
+@pytest.mark.parametrize("case", directory("firmware"), ids=lambda case: case.name)
+def test_boots_from_a_shared_slot(case: Case, pool: Pool) -> None:
+    """Of 60 devices, one is the disk to boot from, in a shared slot; the guest sees all and ejects none."""
+    result = pool.result(case)
+    assert result.layout.device("ua-boot").address.function > 0
+    assert result.report.secure_boot == (case.name == "firmware/secure-boot")
+    expectations.obeys(result, case)
+
+
+def test_existing_nvram(conn: libvirt.virConnect, events: connection.Events) -> None:
+    """Firmware whose variables tell of a disk behind a port finds it on the root bus, where the setting put it."""
+    machine = Machine("x86_64", "q35", connection.emulator("x86_64"), accel(conn, events, "x86_64"))
+    words = "probe.eject=all probe.end=idle"
+    with home("nvram") as (_, directory), open(_VARIABLES, "rb") as template:
+        nvram = directory / "kept.fd"
+        with running(conn, events, _DOMAIN.format(nvram=nvram, feature=""), machine, words, "nvram-before") as guest:
+            guest.done()
+            assert judge(guest)["ua-boot"].unplugged
+        assert _ENTRY in nvram.read_bytes()
+        assert _ENTRY not in template.read()
+        with running(
+            conn, events, _DOMAIN.format(nvram=nvram, feature=ALL_OFF), machine, words, "nvram-after"
+        ) as guest:
+            guest.done()
+            verdicts = judge(guest)
+        assert [alias for alias, verdict in verdicts.items() if verdict.unplugged or not verdict.guest_address] == []
+        assert verdicts["ua-boot"].path[-1].model == "pcie-root"

@@ -1,0 +1,59 @@
+"""What the guest is told: ACPI ``_EJ0`` and the ports' Hot-Plug Capable bit.
+
+They are what Windows goes by for "Safely Remove Hardware", so they speak for guests that we cannot
+boot here.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from integration.domains.pci import Address, hotplug_capable
+from integration.guest.pool import Pool
+from integration.oracle.cases import Case, directory
+
+SETTINGS = directory("settings")
+ALL = [*directory("facts"), *SETTINGS]
+# QEMU's native hotplug (all that there is on aarch64) needs no ACPI.
+WITH_ACPI = [case for case in SETTINGS if case.arch == "x86_64" and "acpi-pci-hotplug" not in case.xml]
+
+
+@pytest.mark.parametrize("case", WITH_ACPI, ids=lambda case: case.name)
+def test_ej0(case: Case, pool: Pool) -> None:
+    """The devices with an ``_EJ0`` method are those that the guest may unplug.
+
+    The ports of an expander bus have native hotplug, which needs no ACPI: nothing has the method there.
+    """
+    result = pool.result(case)
+    with_ej0, native = set(), set()
+    for alias, verdict in result.verdicts.items():
+        if any(controller.model == "pcie-expander-bus" for controller in verdict.path):
+            native.add(alias)
+        at = verdict.guest_address
+        assert at, f"the guest does not see {alias}"
+        # ACPI speaks of slots: what it offers for function 0 it does with all functions.
+        first = result.report.before[Address(at.domain, at.bus, at.slot, 0)]
+        if first.path in result.ejectable:
+            with_ej0.add(alias)
+    assert not with_ej0 & native
+    assert with_ej0 == {line.alias for line in case.expected if line.unplugged(result.qemu)} - native
+
+
+@pytest.mark.parametrize("case", [case for case in SETTINGS if case.name == "settings/domain-no"])
+def test_no_ej0_at_all(case: Case, pool: Pool) -> None:
+    """With all devices kept there is no ``_EJ0`` in any table, and the guest has no slot to eject."""
+    result = pool.result(case)
+    assert result.report.tables
+    assert not result.ejectable
+    assert not result.report.slots
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
+def test_hot_plug_capable(case: Case, pool: Pool) -> None:
+    """A port's Slot Capabilities say Hot-Plug Capable unless it has ``<target hotplug='off'/>``."""
+    result = pool.result(case)
+    for controller in result.layout.controllers.values():
+        if controller.address is None or not controller.model.endswith(("-root-port", "-downstream-port")):
+            continue
+        config = result.report.configs[result.layout.in_guest(controller.address, result.report.configs)]
+        assert hotplug_capable(config) == (controller.hotplug != "off"), controller

@@ -1,0 +1,266 @@
+"""Every type of device that can be hotplugged: refused where it must stay, as ever where it need not.
+
+The domain is data/live/guest.xml, with ``<hotplug enable='no'/>`` and one device of each type; guest.expected
+says how a refusal to detach each of them names it. A file in data/live/attach is a device to attach, and its
+``.expected`` has a line ``KEY VALUE`` for each of:
+
+    text   what the refusal says
+    seen   attached with hotplug='yes', this is the vendor:device that the guest sees come, and go again
+    stays  the same, but libvirt cannot unplug this type at all
+    needs  a file that must be there, for root, to go on
+    host   attached with hotplug='yes', it is not refused by us, but for this reason (a regular expression)
+
+A file in data/live/untouched is a device that is not a PCI device.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from integration.domains import definitions
+from integration.domains.domxml import DISK_SIZE, Machine
+from integration.domains.layout import Layout
+from integration.guest.accel import accel
+from integration.guest.running import Guest, running
+from integration.host import connection
+from integration.oracle.rules import ALL_OFF, assert_placed, can_unplug
+from integration.paths import BUILD, DATA
+from integration.tests.test_placement import NO, YES, domain, nic
+
+pytestmark = pytest.mark.live
+
+LIVE, CONFIG = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
+BOTH = LIVE | CONFIG
+_HOME = DATA / "live"
+_SOON = 60.0
+_STAYS = dict(
+    line.split(maxsplit=1)
+    for line in (_HOME / "guest.expected").read_text().splitlines()
+    if line and not line.startswith("#")
+)
+_REFUSED = libvirt.VIR_ERR_OPERATION_UNSUPPORTED
+
+
+@pytest.fixture(scope="module")
+def guest(conn: libvirt.virConnect, events: connection.Events) -> Iterator[Guest]:
+    """A guest with one device of each type, all of which must stay; its log tells what QEMU was told."""
+    machine = Machine("x86_64", "q35", connection.emulator("x86_64"), accel(conn, events, "x86_64"))
+    partial = (_HOME / "guest.xml").read_text()
+    words = "probe.watch=1 probe.end=idle"
+    with running(conn, events, partial, machine, words, "hotplug", persistent=True) as live:
+        for name in ("disk.raw", "pmem.raw"):
+            with (live.directory / name).open("wb") as empty:
+                empty.truncate(DISK_SIZE)
+        live.wait(lambda report: "start" in report.reached)
+        yield live
+
+
+def _device(guest: Guest, path: Path, attribute: str = "") -> str:
+    """Read a device's XML, with an attribute added to the element."""
+    text = path.read_text().replace("DIRECTORY", str(guest.directory))
+    return re.sub(r"^<\w+", lambda start: f"{start.group()}{attribute}", text)
+
+
+def _expected(path: Path) -> list[tuple[str, str]]:
+    lines = path.with_suffix(".expected").read_text().splitlines()
+    return [(key, value) for key, _, value in (line.partition(" ") for line in lines)]
+
+
+def _traces(guest: Guest) -> dict[str, object]:
+    """Say all that an attempt could have changed: XML, what QEMU was told, and the host."""
+    domain, directory = guest.domain, guest.directory
+    log = (directory / "qmp.log").read_text()
+    files: dict[str, tuple[int, ...]] = {}
+    inodes: set[str] = set()
+    for top in (directory, BUILD / ("run/libvirt" if os.geteuid() == 0 else "user/run/libvirt")):
+        for path in top.rglob("*"):
+            if path.is_file() or path.is_socket() or path.is_dir():
+                stat = path.lstat()
+                files[str(path)] = (stat.st_mode, stat.st_uid, stat.st_gid)
+                inodes.add(str(stat.st_ino))
+    locks = (line.split() for line in Path("/proc/locks").read_text().splitlines())
+    return {
+        "live XML": domain.XMLDesc(),
+        "persistent XML": domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE),
+        "QEMU was told": log.count("handle_qmp_command"),
+        "network devices": sorted(os.listdir("/sys/class/net")),
+        "files": files,
+        "locks": sorted(words[1:] for words in locks if words[-3].rpartition(":")[2] in inodes),
+    }
+
+
+def _refused(guest: Guest, action: str, *arguments: object) -> str:
+    """Assert that it is refused, and nothing was touched; give the error's text."""
+    before = _traces(guest)
+    with pytest.raises(libvirt.libvirtError) as refusal:
+        getattr(guest.domain, action)(*arguments)
+    assert refusal.value.get_error_code() == _REFUSED, refusal.value
+    assert _traces(guest) == before
+    text = refusal.value.get_error_message()
+    assert text is not None
+    return text
+
+
+@pytest.mark.parametrize("path", sorted((_HOME / "attach").glob("*.xml")), ids=lambda path: path.stem)
+def test_attach(guest: Guest, path: Path) -> None:
+    """What must stay cannot come; with hotplug='yes' it comes, and goes again, live and in the definition."""
+    expected = _expected(path)
+    texts = [value for key, value in expected if key == "text"]
+    for flags in (LIVE, BOTH):
+        text = _refused(guest, "attachDeviceFlags", _device(guest, path), flags)
+        assert [wanted for wanted in texts if wanted not in text] == [], text
+    for key, value in expected:
+        if key == "needs" and not (os.geteuid() == 0 and Path(value).exists()):
+            pytest.skip(f"only the refusal was tested: {value} is missing, or we are not root")
+        if key == "host":
+            with pytest.raises(libvirt.libvirtError) as refusal:
+                guest.domain.attachDeviceFlags(_device(guest, path, YES), LIVE)
+            assert re.search(value, str(refusal.value)), refusal.value
+        if key in ("seen", "stays"):
+            _come_and_go(guest, path, value, key == "stays")
+
+
+def _come_and_go(guest: Guest, path: Path, ident: str, stays: bool) -> None:
+    domain, seen = guest.domain, len(guest.report.plugs)
+    alias = f"ua-new-{path.stem}"
+    domain.attachDeviceFlags(_device(guest, path, YES), BOTH)
+    guest.wait(lambda report: [found for _, _, found in report.plugs[seen:]] == [ident], _SOON)
+    address = guest.report.plugs[seen][1]
+    assert address.bus != 0
+    assert YES in _element(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), alias)
+    element = _element(domain.XMLDesc(), alias)
+    assert YES in element
+    domain.detachDeviceAlias(alias, CONFIG)
+    assert alias not in domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    if stays:
+        return
+    domain.detachDeviceFlags(element.replace(YES, ""), LIVE)
+    guest.wait(lambda report: report.plugs[seen + 1 :] == [("removed", address, "")], _SOON)
+    guest.wait(lambda _: alias not in domain.XMLDesc(), _SOON)
+
+
+@pytest.mark.parametrize("alias", _STAYS)
+def test_detach(guest: Guest, alias: str) -> None:
+    """What must stay cannot go: not by its XML, whatever that says about the setting, nor by its alias."""
+    element = _element(guest.domain.XMLDesc(), alias)
+    for xml in (element, re.sub(r"^<\w+", rf"\g<0>{YES}", element)):
+        assert _STAYS[alias] in _refused(guest, "detachDeviceFlags", xml, LIVE)
+    for flags in (LIVE, BOTH):
+        assert _STAYS[alias] in _refused(guest, "detachDeviceAlias", alias, flags)
+
+
+def _element(xml: str, alias: str) -> str:
+    """Cut the device called ``alias`` out of a domain's XML."""
+    for found in re.finditer(r"^    <(\w+).*?^    </\1>", xml, re.DOTALL | re.MULTILINE):
+        if f"<alias name='{alias}'/>" in found.group():
+            return found.group().strip()
+    raise KeyError(alias)
+
+
+@pytest.mark.parametrize("path", sorted((_HOME / "untouched").glob("*.xml")), ids=lambda path: path.stem)
+def test_untouched(guest: Guest, path: Path) -> None:
+    """What is not a PCI device comes and goes as ever."""
+    xml, alias = _device(guest, path), f"ua-new-{path.stem}"
+    guest.domain.attachDeviceFlags(xml, LIVE)
+    assert alias in guest.domain.XMLDesc()
+    guest.domain.detachDeviceFlags(xml, LIVE)
+    guest.wait(lambda _: alias not in guest.domain.XMLDesc(), _SOON)
+
+
+def _definitions(guest: Guest) -> list[str]:
+    return [guest.domain.XMLDesc(flags) for flags in (0, libvirt.VIR_DOMAIN_XML_INACTIVE)]
+
+
+def _with_link(element: str, state: str) -> str:
+    """Make of an interface what a client that wants its link up or down sends: without the setting."""
+    element = re.sub(r" hotplug='\w+'|<link [^>]*>|<address [^>]*>", "", element)
+    return element.replace("</interface>", f"<link state='{state}'/></interface>")
+
+
+@pytest.mark.parametrize("setting", ["", YES])
+def test_update_keeps_the_setting(guest: Guest, setting: str) -> None:
+    """An update without the attribute, as clients make it, leaves it alone: live, in the definition, in both."""
+    alias = "ua-new-interface" if setting else "ua-nic"
+    if setting:
+        guest.domain.attachDeviceFlags(_device(guest, _HOME / "attach/interface.xml", setting), BOTH)
+    for flags, down, up in ((LIVE, [1, 0], [0, 0]), (CONFIG, [0, 1], [0, 0]), (BOTH, [1, 1], [0, 0])):
+        for state, expected in (("down", down), ("up", up)):
+            shown = guest.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE if flags == CONFIG else 0)
+            guest.domain.updateDeviceFlags(_with_link(_element(shown, alias), state), flags)
+            elements = [_element(xml, alias) for xml in _definitions(guest)]
+            assert ["<link state='down'/>" in element for element in elements] == [bool(n) for n in expected]
+            assert [element.count(" hotplug=") for element in elements] == [bool(setting)] * 2
+    if setting:
+        guest.domain.detachDeviceAlias(alias, BOTH)
+        guest.wait(lambda _: not any(alias in xml for xml in _definitions(guest)), _SOON)
+
+
+def test_update_media(guest: Guest) -> None:
+    """The medium of a CD-ROM drive is changed as ever."""
+    element = _element(guest.domain.XMLDesc(), "ua-cdrom")
+    other = re.sub(r"<source file='[^']*'", f"<source file='{guest.directory}/pmem.raw'", element)
+    assert other != element
+    guest.domain.updateDeviceFlags(other, BOTH)
+    assert all("pmem.raw" in _element(xml, "ua-cdrom") for xml in _definitions(guest))
+    guest.domain.updateDeviceFlags(element, BOTH)
+
+
+@pytest.mark.parametrize("setting", [YES, NO])
+def test_update_of_the_setting_is_refused(guest: Guest, setting: str) -> None:
+    """The setting of a running device cannot be changed, not even spelled out; link and all stay as they are."""
+    element = _with_link(_element(guest.domain.XMLDesc(), "ua-nic"), "down")
+    element = element.replace("<interface", f"<interface{setting}")
+    # where it is, the definition has no place for hotplug='yes', and says that first
+    for flags in (LIVE,) if setting == YES else (LIVE, BOTH):
+        text = _refused(guest, "updateDeviceFlags", element, flags)
+        assert "'hotplug'" in text and "persistent definition" in text, text
+
+
+def test_both_or_neither(guest: Guest) -> None:
+    """What the definition refuses is not done live either."""
+    address = "<address type='pci' bus='0' slot='0x1d'/>"
+    xml = _device(guest, _HOME / "attach/interface.xml", YES).replace("</interface>", address + "</interface>")
+    before = _traces(guest)
+    with pytest.raises(libvirt.libvirtError) as refusal:
+        guest.domain.attachDeviceFlags(xml, BOTH)
+    assert refusal.value.get_error_code() == libvirt.VIR_ERR_XML_ERROR, refusal.value
+    assert _traces(guest) == before
+
+
+_PORT = "<controller type='pci' model='pcie-root-port'/>"
+_EDITED = domain("<controller type='pci' model='pcie-root'/>" + _PORT * 2 + nic(0), "")
+
+
+@pytest.mark.parametrize(
+    ("now", "then"), [(ALL_OFF, ""), ("", ALL_OFF), (ALL_OFF, "<hotplug enable='yes'/>")], ids=["off", "on", "yes"]
+)
+def test_edit(conn: libvirt.virConnect, now: str, then: str) -> None:
+    """A definition edited while the guest runs counts from the next start on, and the guest's XML tells what is."""
+    with definitions.place(conn, "edit") as place:
+        place.define(place.xml(_EDITED.replace("<features>", f"<features>{now}")))
+        running = conn.lookupByUUIDString(place.uuid)
+        running.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY)
+        live = running.XMLDesc()
+        edited = place.define(place.xml(_EDITED.replace("<features>", f"<features>{then}")))
+        assert running.XMLDesc() == live and ("<hotplug enable" in live) == bool(now)
+        assert then in edited and edited.count("<hotplug ") == bool(then)
+        if now == ALL_OFF:
+            with pytest.raises(libvirt.libvirtError) as refusal:
+                running.attachDeviceFlags(nic(1), BOTH)
+            assert refusal.value.get_error_code() == _REFUSED
+            assert running.XMLDesc() == live and place.dump() == edited
+        else:
+            running.attachDeviceFlags(nic(1), BOTH)
+            assert not can_unplug(assert_placed(place.dump()), assert_placed(place.dump()).device("ua-nic1").address)
+            assert can_unplug(Layout(running.XMLDesc()), Layout(running.XMLDesc()).device("ua-nic1").address)
+        edited = place.dump()
+        running.destroy()
+        running.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY)
+        assert (ALL_OFF in running.XMLDesc()) == (then == ALL_OFF)
+        assert Layout(running.XMLDesc()).device("ua-nic0").address == Layout(edited).device("ua-nic0").address

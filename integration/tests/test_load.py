@@ -1,0 +1,133 @@
+"""Many domains and many clients at once, and many rounds: nothing is lost, mixed up or kept."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import libvirt
+import pytest
+
+from integration.domains import definitions
+from integration.domains.definitions import Definition
+from integration.domains.domxml import DISK_SIZE
+from integration.guest.running import home
+from integration.host import connection, daemons
+from integration.oracle.rules import assert_placed
+from integration.tests.test_placement import NO, YES, domain, nic
+from integration.tests.test_random import stripped
+
+_DOMAINS, _CLIENTS, _ROUNDS = 50, 8, 1000
+_LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
+_PORT = "<controller type='pci' model='pcie-root-port'/>"
+_GUEST = domain(
+    f"<controller type='pci' model='pcie-root'/>{_PORT * 2}<controller type='scsi' model='virtio-scsi'/>{nic(0)}"
+).replace("<features>", "<memory unit='MiB'>16</memory><features>")
+_DISK = (
+    "<disk type='file' device='disk'><driver type='raw'/><source file='{}'/><target dev='{}' bus='scsi'/>"
+    "<alias name='ua-{}'/></disk>"
+)
+_LEAK_KIB = 512
+"""What the daemon may have grown by in all rounds, beyond what stock libvirt's does."""
+
+
+@pytest.fixture
+def places(conn: libvirt.virConnect) -> Iterator[list[Definition]]:
+    """Places for all the domains."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(definitions.place(conn, f"load{number}")) for number in range(_DOMAINS)]
+
+
+def test_many_clients(conn: libvirt.virConnect, places: list[Definition]) -> None:
+    """Clients define, start, attach, are refused and detach, all at once and in any order."""
+    clients = [connection.connect() for _ in range(_CLIENTS)]
+
+    def on(client: libvirt.virConnect, number: int) -> libvirt.virDomain:
+        return client.lookupByUUIDString(places[number].uuid)
+
+    def start(client: libvirt.virConnect, number: int) -> None:
+        xml = places[number].xml(_GUEST)
+        client.defineXMLFlags(xml).createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED)
+
+    def plug(client: libvirt.virConnect, number: int) -> None:
+        on(client, number).attachDeviceFlags(nic(1000 + number, YES), _LIVE)
+
+    def refused(client: libvirt.virConnect, number: int) -> None:
+        with pytest.raises(libvirt.libvirtError) as refusal:
+            on(client, number).attachDeviceFlags(nic(2000 + number, NO), _LIVE)
+        assert refusal.value.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED, refusal.value
+
+    with home("load-disks") as (_, directory):
+
+        def disk(number: int, name: str) -> str:
+            path = directory / f"{number}-{name}.raw"
+            with path.open("wb") as empty:
+                empty.truncate(DISK_SIZE)
+            return _DISK.format(path, name, name)
+
+        def keep(client: libvirt.virConnect, number: int) -> None:
+            on(client, number).attachDeviceFlags(disk(number, "sda"), _LIVE)
+
+        def come_and_go(client: libvirt.virConnect, number: int) -> None:
+            xml = disk(number, "sdb")
+            on(client, number).attachDeviceFlags(xml, _LIVE)
+            on(client, number).detachDeviceFlags(xml, _LIVE)
+
+        def everywhere(*actions: Callable[[libvirt.virConnect, int], None]) -> None:
+            work = [(action, number) for number in range(_DOMAINS) for action in actions]
+            random.Random(6).shuffle(work)
+            with ThreadPoolExecutor(_CLIENTS) as pool:
+                jobs = [pool.submit(act, clients[i % _CLIENTS], number) for i, (act, number) in enumerate(work)]
+            for job in jobs:
+                job.result()
+
+        try:
+            everywhere(start)
+            everywhere(plug, refused, keep, come_and_go)
+            names = {found.name() for found in conn.listAllDomains() if found.isActive()}
+            assert {place.name for place in places} <= names
+            for number, place in enumerate(places):
+                xml = on(clients[0], number).XMLDesc()
+                layout = assert_placed(xml)
+                nics = {device.alias for device in layout.devices if device.tag == "interface"}
+                assert nics == {"ua-nic0", f"ua-nic{1000 + number}"}
+                assert (f"/{number}-sda.raw'" in xml, xml.count(".raw'"), "ua-sdb" in xml) == (True, 1, False)
+                assert "ua-nic1" not in place.dump().replace("ua-nic1000", "") and ".raw" not in place.dump()
+        finally:
+            with ThreadPoolExecutor(_CLIENTS) as pool:
+                found = [one for one in conn.listAllDomains() if one.name() in {p.name for p in places}]
+                list(pool.map(connection.discard, found))
+            for client in clients:
+                client.close()
+
+
+def _growth(conn: libvirt.virConnect, xml: str, refused: str | None) -> int:
+    """Give by how many KiB the daemon grows in rounds of define, be refused and undefine, after the first ones."""
+    before = 0
+    for turn in range(_ROUNDS + _ROUNDS // 4):
+        if turn == _ROUNDS // 4:
+            before = daemons.resident(daemons.pid(conn))
+        defined = conn.defineXMLFlags(xml)
+        if refused:
+            with pytest.raises(libvirt.libvirtError):
+                conn.defineXMLFlags(refused)
+        defined.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+    return daemons.resident(daemons.pid(conn)) - before
+
+
+def test_memory(conn: libvirt.virConnect) -> None:
+    """A thousand rounds of define, be refused and undefine grow the daemon no more than stock libvirt's."""
+    devices = "".join(nic(number, YES if number % 7 == 6 else "") for number in range(12))
+    used = domain(devices)
+    contradiction = domain(nic(0, YES, address="<address type='pci' bus='0' slot='5'/>"))
+    with definitions.place(conn, "memory") as place, daemons.held("--stock", "--host=stock") as uri:
+        stock = connection.connect(uri)
+        allowed = _growth(stock, place.xml(stripped(used)), None)
+        stock.close()
+        unused = _growth(conn, place.xml(stripped(used)), None)
+        grown = _growth(conn, place.xml(used), place.xml(contradiction))
+    assert max(unused, grown) <= max(allowed, 0) + _LEAK_KIB, (
+        f"by {unused} KiB without the settings and by {grown} KiB with them; stock by {allowed} KiB"
+    )

@@ -1,0 +1,103 @@
+"""Live migration between two daemons on this machine: what leaves arrives as it was, or not at all."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import libvirt
+import pytest
+
+from integration.guest.running import Guest
+from integration.host import connection, daemons
+from integration.tests.test_life import CASES, alive, attempt, essence, refused
+
+pytestmark = pytest.mark.live
+
+_INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+_MIGRATABLE = libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE
+_LIVE = (
+    libvirt.VIR_MIGRATE_LIVE
+    | libvirt.VIR_MIGRATE_PERSIST_DEST
+    | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
+    # Both hosts write to the same file, but not at the same time.
+    | libvirt.VIR_MIGRATE_UNSAFE
+)
+_TCP = {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://127.0.0.1"}
+
+
+@dataclass(frozen=True)
+class Host:
+    """The other host, to migrate to."""
+
+    uri: str
+    conn: libvirt.virConnect
+    events: connection.Events
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[Host]:
+    """A second set of private daemons, which think that they are on another host."""
+    with daemons.held("--host=b") as uri:
+        conn = connection.connect(uri)
+        connection.sweep(conn)
+        yield Host(uri, conn, connection.Events(conn))
+        connection.sweep(conn, own=True)
+        conn.close()
+
+
+def _back(guest: Guest, conn: libvirt.virConnect, events: connection.Events) -> Guest:
+    return guest.now(guest.domain.migrate3(conn, _TCP, _LIVE), events)
+
+
+@pytest.mark.parametrize("name", ["all-but-the-nic", "pc-all-but-the-nic"])
+def test_there_and_back(conn: libvirt.virConnect, events: connection.Events, other: Host, name: str) -> None:
+    """A guest goes there (peer to peer, through a socket) and comes back (by its client, with TCP)."""
+    case = CASES[name]
+    with alive(conn, events, case) as here:
+        here.done()
+        live, inactive = here.domain.XMLDesc(), here.domain.XMLDesc(_INACTIVE)
+        parameters = {libvirt.VIR_MIGRATE_PARAM_URI: f"unix:{here.directory}/migration"}
+        here.domain.migrateToURI3(other.uri, parameters, _LIVE | libvirt.VIR_MIGRATE_PEER2PEER)
+        there = here.now(other.conn.lookupByUUIDString(here.uuid), other.events)
+        assert essence(there.xml) == essence(live)
+        assert essence(there.domain.XMLDesc(_INACTIVE)) == essence(inactive)
+        attempt(there, case)
+        assert here.uuid not in {domain.UUIDString() for domain in conn.listAllDomains()}
+
+        back = _back(there, conn, events)
+        assert essence(back.xml) == essence(live)
+        assert essence(back.domain.XMLDesc(_INACTIVE)) == essence(inactive)
+        attempt(back, case)
+
+
+def test_changes_are_refused(conn: libvirt.virConnect, events: connection.Events, other: Host) -> None:
+    """With other settings in its XML a guest does not leave; it runs on, and leaves without."""
+    with alive(conn, events, CASES["all-but-the-nic"]) as guest:
+        guest.done()
+        live, inactive = guest.domain.XMLDesc(), guest.domain.XMLDesc(_INACTIVE)
+
+        def migrate(parameter: str, xml: str) -> None:
+            guest.domain.migrate3(other.conn, _TCP | {parameter: xml}, _LIVE)
+
+        def migrate_peer_to_peer(xml: str) -> None:
+            parameters = _TCP | {libvirt.VIR_MIGRATE_PARAM_DEST_XML: xml}
+            guest.domain.migrateToURI3(other.uri, parameters, _LIVE | libvirt.VIR_MIGRATE_PEER2PEER)
+
+        to_destination: Callable[[str], None] = functools.partial(migrate, libvirt.VIR_MIGRATE_PARAM_DEST_XML)
+        refused(guest.domain.XMLDesc(_MIGRATABLE), to_destination)
+        refused(guest.domain.XMLDesc(_MIGRATABLE), migrate_peer_to_peer)
+        assert guest.domain.XMLDesc() == live
+        assert guest.domain.XMLDesc(_INACTIVE) == inactive
+        assert not [domain for domain in other.conn.listAllDomains() if domain.UUIDString() == guest.uuid]
+
+        contradicting = inactive.replace(" hotplug='yes'", " hotplug='no'")
+        with pytest.raises(libvirt.libvirtError) as refusal:
+            migrate(libvirt.VIR_MIGRATE_PARAM_PERSIST_XML, contradicting)
+        assert refusal.value.get_error_code() == libvirt.VIR_ERR_XML_ERROR, refusal.value
+        assert guest.domain.isActive()
+
+        to_destination(guest.domain.XMLDesc(_MIGRATABLE))
+        there = other.conn.lookupByUUIDString(guest.uuid)
+        assert essence(there.XMLDesc()) == essence(live)

@@ -1,0 +1,142 @@
+"""Where libvirt puts devices: by the rules (oracle/rules.py), and never moving what is there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import cycle
+
+import libvirt
+import pytest
+
+from integration.domains import definitions, domxml
+from integration.domains.definitions import Definition
+from integration.domains.layout import Layout
+from integration.domains.pci import Address
+from integration.oracle.rules import ALL_OFF, assert_placed
+
+NO, YES = " hotplug='no'", " hotplug='yes'"
+
+
+def domain(devices: str, feature: str = ALL_OFF) -> str:
+    """Write a partial domain."""
+    return f"<domain><features>{feature}</features><devices>{devices}</devices></domain>"
+
+
+def nic(number: int, setting: str = "", model: str = "virtio", address: str = "") -> str:
+    """Write a NIC whose alias tells its number."""
+    return (
+        f"<interface type='user'{setting}><mac address='52:54:00:00:{number >> 8:02x}:{number & 255:02x}'/>"
+        f"<model type='{model}'/><alias name='ua-nic{number}'/>{address}</interface>"
+    )
+
+
+def hostdev(number: int) -> str:
+    """Write an assigned device; it need not exist to be defined."""
+    return (
+        "<hostdev mode='subsystem' type='pci' managed='yes'><source>"
+        f"<address domain='0' bus='0xfe' slot='{number % 32}' function='{number // 32}'/></source>"
+        f"<alias name='ua-host{number}'/></hostdev>"
+    )
+
+
+def addresses(xml: str) -> dict[str, Address]:
+    """Give the addresses of all devices, by alias."""
+    return {device.alias: device.address for device in Layout(xml).devices if device.alias}
+
+
+def append(xml: str, devices: str) -> str:
+    """Add devices to a whole domain."""
+    return xml.replace("</devices>", devices + "</devices>")
+
+
+def without(xml: str, alias: str) -> str:
+    """Remove the device called ``alias`` from a whole domain."""
+    whole = domxml.parse(xml)
+    devices = whole.find("devices")
+    assert devices is not None
+    (device,) = (device for device in devices if device.find(f"alias[@name='{alias}']") is not None)
+    devices.remove(device)
+    return domxml.text(whole)
+
+
+@pytest.fixture
+def place(conn: libvirt.virConnect, request: pytest.FixtureRequest) -> Iterator[Definition]:
+    """A place to define a domain at."""
+    label = re.sub(r"\W+", "-", request.node.name)[:20]
+    with definitions.place(conn, f"placement-{label}") as definition:
+        yield definition
+
+
+def test_more_devices_never_move_earlier_ones(place: Definition) -> None:
+    """In fresh definitions of 1 to 200 devices each device is where it was with fewer."""
+    before: dict[str, Address] = {}
+    for count in [*range(1, 60), *range(60, 201, 7), 200]:
+        xml = place.define(place.xml(domain("".join(map(nic, range(count))))))
+        assert_placed(xml)
+        now = addresses(xml)
+        assert {alias: now[alias] for alias in before} == before
+        before = now
+    assert len(before) == 200
+
+
+def test_there_is_room_after_200(place: Definition) -> None:
+    """After 200 devices that cannot be unplugged there still is a port for each of 16 that can."""
+    xml = place.define(place.xml(domain("".join(map(nic, range(200))))))
+    before = addresses(xml)
+    for number in range(200, 216):
+        xml = place.define(append(xml, nic(number, YES)))
+    assert_placed(xml)
+    assert {alias: addresses(xml)[alias] for alias in before} == before
+
+
+def test_one_define_at_a_time(place: Definition) -> None:
+    """A hundred devices of mixed kinds, added one by one, and no address ever moves."""
+    models = cycle(("virtio", "e1000e", "virtio", "e1000", "virtio", "igb"))
+    xml = place.define(place.xml(domain("")))
+    before: dict[str, Address] = {}
+    for number in range(100):
+        device = nic(number, YES if number % 7 == 6 else "", next(models))
+        xml = place.define(append(xml, hostdev(number) if number % 11 == 5 else device))
+        assert_placed(xml)
+        now = addresses(xml)
+        assert {alias: now[alias] for alias in before} == before
+        before = now
+    assert place.define(xml) == xml
+    assert_placed(place.define(append(xml, nic(100, YES))))
+
+
+def test_removing_from_a_shared_slot(place: Definition) -> None:
+    """Whichever device of a shared slot is removed, the others stay and function 0 is there."""
+    full = place.define(place.xml(domain("".join(map(nic, range(60))))))
+    before = addresses(full)
+    shared = [alias for alias, address in before.items() if address.slot == before["ua-nic59"].slot]
+    assert len(shared) > 1
+    for alias in shared:
+        xml = place.define(without(full, alias))
+        assert_placed(xml)
+        assert addresses(xml) == {other: address for other, address in before.items() if other != alias}
+        assert place.define(xml) == xml
+        # and the hole is filled by the next one
+        assert_placed(place.define(append(xml, nic(100))))
+
+
+def test_own_off_ports_come_first(place: Definition) -> None:
+    """Free ports with hotplug off that the user made are used before anything else."""
+    port = "<controller type='pci' model='pcie-root-port'><target hotplug='off'/></controller>"
+    given = domain("<controller type='pci' model='pcie-root'/>" + port * 3 + nic(0) + nic(1))
+    layout = assert_placed(place.define(place.xml(given)))
+    buses = [device.address.bus for device in layout.devices if device.tag == "interface"]
+    assert [layout.controllers[bus].model for bus in buses] == ["pcie-root-port"] * 2
+
+
+def test_assigned_devices_get_off_ports(place: Definition) -> None:
+    """Devices of the host get off ports at once. They are only defined here: there is no device to assign."""
+    nic_hostdev = (
+        "<interface type='hostdev' managed='yes'><source><address type='pci' domain='0' bus='0xfd' slot='1' "
+        "function='0'/></source><alias name='ua-nic'/></interface>"
+    )
+    layout = assert_placed(place.define(place.xml(domain(hostdev(0) + hostdev(1) + nic_hostdev))))
+    for alias in ("ua-host0", "ua-host1", "ua-nic"):
+        port = layout.controllers[layout.device(alias).address.bus]
+        assert (port.model, port.hotplug) == ("pcie-root-port", "off"), alias

@@ -1,0 +1,56 @@
+"""Malformed and contradicting XML: refused with libvirt's own kind of error, and nothing changes.
+
+A new case is two files in data/rejected: ``NAME.xml``, and ``NAME.expected`` with the error code on
+the first line and a text that the message must contain on each further one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from integration.domains import definitions
+from integration.domains.definitions import Definition
+from integration.paths import DATA
+
+CASES = sorted((DATA / "rejected").glob("*.xml"))
+_BEFORE = "<domain><devices><rng model='virtio'><backend model='random'>/dev/urandom</backend></rng></devices></domain>"
+
+pytestmark = pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+
+
+@pytest.fixture
+def place(conn: libvirt.virConnect, path: Path) -> Iterator[Definition]:
+    """A place with a domain already defined."""
+    with definitions.place(conn, f"rejected-{path.stem}") as definition:
+        definition.define(definition.xml(_BEFORE))
+        yield definition
+
+
+def _check(error: libvirt.libvirtError, path: Path) -> None:
+    code, *texts = path.with_suffix(".expected").read_text().splitlines()
+    message = error.get_error_message()
+    assert error.get_error_code() == getattr(libvirt, code), message
+    assert [text for text in texts if text not in message] == [], message
+
+
+def test_define(place: Definition, path: Path) -> None:
+    """The definition is refused, and the domain defined before is as it was."""
+    before = place.dump()
+    with pytest.raises(libvirt.libvirtError) as refusal:
+        place.define(place.xml(path.read_text()))
+    _check(refusal.value, path)
+    assert place.dump() == before
+
+
+def test_create(place: Definition, path: Path) -> None:
+    """No guest is started of it either, and the domain defined before is as it was."""
+    before = place.dump()
+    with pytest.raises(libvirt.libvirtError) as refusal:
+        place.conn.createXML(place.xml(path.read_text()), libvirt.VIR_DOMAIN_START_AUTODESTROY)
+    _check(refusal.value, path)
+    assert place.dump() == before
+    assert not place.conn.lookupByUUIDString(place.uuid).isActive()

@@ -1,0 +1,120 @@
+"""Definitions that were filled or changed after their devices had places, booted as they then are."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+
+import libvirt
+import pytest
+
+from integration.domains import definitions
+from integration.domains.definitions import Definition
+from integration.guest.pool import Pool
+from integration.oracle import expectations, rules
+from integration.oracle.cases import Case, Expected
+from integration.tests.test_placement import NO, YES, addresses, append, domain, without
+
+_PC = "<os><type arch='x86_64' machine='pc'>hvm</type></os>"
+
+
+def rng(number: int, setting: str = "") -> str:
+    """Write a device that costs its guest little, so that there can be many."""
+    backend = "<backend model='builtin'/>"
+    return f"<rng model='virtio'{setting}>{backend}<alias name='ua-rng{number}'/></rng>"
+
+
+@pytest.fixture
+def place(conn: libvirt.virConnect, request: pytest.FixtureRequest) -> Iterator[Definition]:
+    """A place to define a domain at."""
+    label = re.sub(r"\W+", "-", request.node.name)[:20]
+    with definitions.place(conn, f"stored-{label}") as definition:
+        yield definition
+
+
+def _case(name: str, xml: str, machine: str, answers: dict[str, tuple[str, str]]) -> Case:
+    """Make a case of a stored definition: alias, whether it can be unplugged, and where it sits."""
+    expected = tuple(Expected(alias, *row) for alias, row in answers.items())
+    return Case(f"stored/{name}", definitions.anonymous(xml), "x86_64", machine, expected)
+
+
+def test_200_and_16(place: Definition, pool: Pool) -> None:
+    """200 devices that must stay, and 16 added later that must not: the guest sees all, and ejects the 16."""
+    stay = [f"ua-rng{number}" for number in range(200)]
+    go = [f"ua-rng{number}" for number in range(200, 216)]
+    xml = place.define(place.xml(domain("".join(rng(number) for number in range(200)))))
+    before = addresses(xml)
+    xml = place.define(append(xml, "".join(rng(number, YES) for number in range(200, 216))))
+    assert {alias: addresses(xml)[alias] for alias in stay} == before
+    answers = {alias: ("no", "pcie-root") for alias in stay} | {alias: ("yes", "pcie-root-port") for alias in go}
+    case = _case("200-and-16", xml, "q35", answers)
+    expectations.obeys(pool.result(case), case)
+
+
+def test_functions_lost_from_shared_slots(place: Definition, pool: Pool) -> None:
+    """One shared slot loses its function 0, another one an other: the guest sees all that is left, and ejects none."""
+    xml = place.define(place.xml(domain("".join(rng(number) for number in range(60)))))
+    slots: dict[int, dict[int, str]] = defaultdict(dict)
+    for alias, address in addresses(xml).items():
+        slots[address.slot][address.function] = alias
+    first, second, *_ = (slot for slot, functions in slots.items() if len(functions) == 8)
+    # with virsh detach-device --config, and with virsh edit
+    stored = place.conn.lookupByUUIDString(place.uuid)
+    stored.detachDeviceFlags(
+        f"<rng model='virtio'><alias name='{slots[first][0]}'/><backend model='builtin'/></rng>",
+        libvirt.VIR_DOMAIN_AFFECT_CONFIG,
+    )
+    before = addresses(place.dump())
+    xml = place.define(without(place.dump(), slots[second][3]))
+    layout = rules.assert_placed(xml)
+    left = set(addresses(xml))
+    assert (
+        left
+        == set(before) - {slots[second][3]}
+        == {f"ua-rng{number}" for number in range(60)}
+        - {
+            slots[first][0],
+            slots[second][3],
+        }
+    )
+    assert addresses(xml) == {alias: before[alias] for alias in left}
+    stand_in = next(item for item in layout.controllers.values() if item.address and item.address.slot == first)
+    assert (stand_in.model, stand_in.hotplug) == ("pcie-root-port", "off")
+    case = _case("lost-functions", xml, "q35", {alias: ("no", "pcie-root") for alias in left})
+    expectations.obeys(pool.result(case), case)
+
+
+def test_i440fx_full(place: Definition, pool: Pool) -> None:
+    """A full i440fx starts with nothing to eject; one device more is refused by name, and nothing changes."""
+    devices, xml = "", ""
+    for number in range(32):
+        devices += rng(number)
+        try:
+            xml = place.define(place.xml(domain(devices).replace("<features>", _PC + "<features>")))
+        except libvirt.libvirtError as refusal:
+            assert refusal.get_error_code() == libvirt.VIR_ERR_CONFIG_UNSUPPORTED
+            assert f"'ua-rng{number}'" in str(refusal)
+            break
+    assert place.dump() == xml
+    fitting = addresses(xml)
+    # all 32 slots but the host bridge, PIIX, and the one that is kept for a first video card
+    assert len(fitting) >= 29
+    case = _case("pc-full", xml, "pc", {alias: ("no", "pci-root/off") for alias in fitting})
+    expectations.obeys(pool.result(case), case)
+
+
+def test_room_taken_by_hand(place: Definition) -> None:
+    """With all of the root bus taken by addresses given by hand, the device that finds no place is named."""
+    taken = "".join(
+        rng(slot).replace("<alias", f"<address type='pci' bus='0' slot='{slot:#x}' multifunction='off'/><alias")
+        for slot in range(1, 31)
+    )
+    before = place.define(place.xml(domain(taken)))
+    e1000 = "<interface type='user'><model type='e1000'/><alias name='ua-late'/></interface>"
+    for late in (e1000, rng(31), e1000.replace("'user'", "'user'" + NO)):
+        with pytest.raises(libvirt.libvirtError) as refusal:
+            place.define(append(before, late))
+        assert refusal.value.get_error_code() == libvirt.VIR_ERR_CONFIG_UNSUPPORTED
+        assert "'ua-rng31'" in str(refusal.value) if late == rng(31) else "'ua-late'" in str(refusal.value)
+        assert place.dump() == before
