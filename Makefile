@@ -1,6 +1,6 @@
 # See "make help". The work is in tools/.
 MAKEFLAGS += --no-print-directory
-export LIBVIRT_TARBALL LIBVIRT_GIT FORCE QEMU PREFIX DESTDIR QUICK
+export LIBVIRT_TARBALL LIBVIRT_GIT FORCE QEMU PREFIX DESTDIR QUICK NIGHTLY
 
 help:
 	@cat tools/help.txt
@@ -23,7 +23,14 @@ demo: build
 	@./run python3 -m integration.demo
 
 check: build
-	@tools/check.py
+	@tools/check.py $(STAGES)
+
+quick: build
+	@tools/check.py lint schema definitions
+
+# The long forms of the tests, and what takes long.
+nightly: build
+	@NIGHTLY=1 tools/check.py $(or $(STAGES),--nightly)
 
 check-series: build
 	@tools/check_series.py $(PATCHES)
@@ -55,4 +62,4 @@ clean:
 	@./run --stop
 	rm -rf build
 
-.PHONY: help deps source export build demo check check-series install uninstall check-install deb picture bench clean
+.PHONY: help deps source export build demo check quick nightly check-series install uninstall check-install deb picture bench clean

@@ -1,7 +1,8 @@
-"""Where things are: the repository's root and the build directory, which holds all that is made."""
+"""Where things are: the repository's root and the build directory, which holds all that is made; and how much to do."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,3 +19,6 @@ GUEST = BUILD / "guest"
 
 RUNS = BUILD / "integration"
 """Disks and console logs of the guests that run."""
+
+NIGHTLY = bool(os.environ.get("NIGHTLY"))
+"""Whether the long forms of the tests are wanted ("make nightly" sets it): more random domains, more rounds."""

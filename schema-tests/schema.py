@@ -5,8 +5,11 @@ from __future__ import annotations
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from xml.etree import ElementTree
 
 from lxml import etree
+
+from integration.domains.devices import all_devices
 
 SCHEMAS = Path("src/conf/schemas")
 """Where libvirt's source tree keeps its schemas."""
@@ -58,7 +61,7 @@ def cases(table: str) -> list[etree._Element]:
 
 
 def case_id(case: etree._Element) -> str:
-    """Name a case by its line in the table."""
+    """Name a case by its line in its table or file."""
     return f"{case.sourceline}-{case.tag}"
 
 
@@ -67,8 +70,15 @@ def kind(device: etree._Element) -> str:
     return f"controller {device.get('type')}" if device.tag == "controller" else str(device.tag)
 
 
-CARRIERS = cases("carriers.xml")
-"""Devices that take the hotplug attribute."""
+PCI_DEVICES = [
+    etree.fromstring(ElementTree.tostring(element))
+    for device in all_devices().values()
+    for element in device.elements(1)
+]
+"""The kinds of PCI devices, which all tests share."""
+
+CARRIERS = PCI_DEVICES + cases("carriers.xml")
+"""Devices that take the hotplug attribute; the table has variants for the schema alone."""
 
 OTHERS = cases("others.xml")
 """Devices that never do."""

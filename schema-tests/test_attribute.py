@@ -11,6 +11,7 @@ from lxml import etree
 from schema import (
     CARRIERS,
     OTHERS,
+    PCI_DEVICES,
     SCHEMAS,
     Schemas,
     case_id,
@@ -73,6 +74,18 @@ def test_tables_are_complete(libvirt: Path) -> None:
     types = define("controller").iterfind(f".//{RNG}attribute[@name='type']//{RNG}value")
     tables = [d.get("type") for d in CARRIERS + OTHERS if d.tag == "controller"]
     assert {value.text for value in types} == set(tables)
+
+
+def test_each_element_has_a_device(libvirt: Path) -> None:
+    """Every element that the schema gives the attribute is that of a kind in integration/data/devices."""
+    common = parse(libvirt / SCHEMAS / "domaincommon.rng")
+    carrying = [
+        define
+        for define in common.iterfind(f"{RNG}define")
+        if define.find(f".//{RNG}ref[@name='deviceHotplug']") is not None
+    ]
+    found = {element.get("name") for define in carrying for element in define.iterfind(f"{RNG}element")}
+    assert found - {None} == {device.tag for device in PCI_DEVICES}, [define.get("name") for define in carrying]
 
 
 def test_every_place_in_the_schema_is_needed(libvirt: Path, tmp_path: Path) -> None:

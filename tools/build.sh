@@ -6,8 +6,8 @@ top=$PWD
 unset DESTDIR # of "make install", not of the private build
 build=$top/build
 
-step() { printf '[%4ds] %s\n' $SECONDS "$*"; }
-die() { printf 'build: %s\n' "$*" >&2; exit 1; }
+# shellcheck source=tools/lib.sh
+. tools/lib.sh
 
 mkdir -p build 2>/dev/null || true
 [ -w build ] || die "$build is not writable for $(id -un): use a clone of your own"
@@ -36,16 +36,10 @@ options=(
     --prefix="$build/prefix" --libdir=lib --sysconfdir="$build/etc" --localstatedir="$build/var"
     -Drunstatedir="$build/run" --buildtype=debugoptimized
 )
-# Configured again only when the options change; ninja sees changes of libvirt's meson files.
-if [ "$(cat build/libvirt/options 2>/dev/null)" != "${options[*]}" ]; then
-    step "Configuring libvirt (log: build/libvirt.log)"
-    rm -rf build/libvirt
-    meson setup build/libvirt libvirt "${options[@]}" >build/libvirt.log 2>&1 || {
-        grep ERROR: build/libvirt.log >&2
-        die "libvirt cannot be configured: see build/libvirt.log; 'make deps' installs what it needs on Debian"
-    }
-    echo "${options[*]}" >build/libvirt/options
-fi
+configure build/libvirt libvirt "${options[@]}" >build/libvirt.log 2>&1 || {
+    grep ERROR: build/libvirt.log >&2
+    die "libvirt cannot be configured: see build/libvirt.log; 'make deps' installs what it needs on Debian"
+}
 
 # Nothing to do is quickly said, and must leave a running private daemon alone.
 # (ninja alone may have built since.)
@@ -77,7 +71,7 @@ if [ "$(cat build/venv/libvirt-api 2>/dev/null)" != "$api" ]; then
     # Not from pip's cache: the library's path is compiled in.
     PKG_CONFIG_PATH=$build/prefix/lib/pkgconfig LDFLAGS=-Wl,-rpath,$build/prefix/lib \
         build/venv/bin/pip install -qq --disable-pip-version-check --no-cache-dir --force-reinstall \
-        --no-binary libvirt-python libvirt-python==11.3.0 || die "cannot build libvirt-python: see above"
+        --no-binary libvirt-python "libvirt-python==$version" || die "cannot build libvirt-python: see above"
     echo "$api" >build/venv/libvirt-api
 fi
 step "Built: ./run virsh version"

@@ -4,7 +4,8 @@
 usage: tools/check_series.py [FIRST[-[LAST]]]    numbers of patches, from 1; default: all
 
 The work is done in build/series, with one build directory that goes from patch to patch. A commit that passed with
-the present configuration is remembered there and not built again.
+the present configuration is remembered there and not built again. syntax-check is about the files that the series has
+changed so far; over the whole tree, with the whole series, it is part of make check.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import time
 from pathlib import Path
 
 import series
-from results import Results, from_meson
+from results import Results, from_junit
 
 TOP = series.TOP
 WORK = TOP / "build/series"
@@ -31,20 +32,35 @@ CONFIGURE = [
 ]
 
 
+LIMIT = 1800
+"""Seconds that a step may take."""
+
+
 def step(what: str, command: list[str | Path], log: Path, env: dict[str, str]) -> bool:
+    """Run one step for a patch; say how long it took, and give whether it worked."""
     start = time.monotonic()
     with log.open("ab") as output:
-        code = subprocess.call(command, cwd=TOP, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        try:
+            code = subprocess.call(
+                command, cwd=TOP, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=LIMIT
+            )
+        except subprocess.TimeoutExpired:
+            output.write(f"ended after {LIMIT} s\n".encode())
+            code = 1
     print(f"  {what}: {'FAILED' if code else 'ok'} {time.monotonic() - start:.0f} s", flush=True)
     return code == 0
 
 
 def check_commit(commit: str, options: list[str], env: dict[str, str]) -> Results:
+    """Build a commit and run its suite."""
     log = WORK / f"{commit[:12]}.log"
     log.unlink(missing_ok=True)
-    testlog = MESON / "meson-logs/testlog.json"
+    testlog = MESON / "meson-logs/testlog.junit.xml"
     testlog.unlink(missing_ok=True)
     series.run("git", "checkout", "--quiet", "--force", "--detach", commit, cwd=TREE)
+    changed = WORK / "changed"
+    changed.write_text(series.run("git", "diff", "--name-only", "--diff-filter=d", series.BASE, commit))
+    env = env | {"VC_LIST": f"cat {changed}"}
     stages: list[tuple[str, list[str | Path]]] = [
         ("build", ["ninja", "-C", MESON]),
         ("test", [TOP / "tools/test-libvirt.sh", MESON]),
@@ -53,7 +69,7 @@ def check_commit(commit: str, options: list[str], env: dict[str, str]) -> Result
         shutil.rmtree(MESON, ignore_errors=True)
         stages.insert(0, ("configure", ["meson", "setup", MESON, TREE, *options]))
     ok = all(step(what, command, log, env) for what, command in stages)
-    results = from_meson(testlog) if testlog.exists() else Results()
+    results = from_junit(testlog) if testlog.exists() else Results()
     if not ok and not results.failed:
         results.failed.append("does not build, or the suite does not run")
     if results.failed:
@@ -63,6 +79,7 @@ def check_commit(commit: str, options: list[str], env: dict[str, str]) -> Result
 
 
 def main() -> int:
+    """Check the patches that are asked for and give 1 if one failed."""
     tip = series.apply(series.BASE, series.patches())
     commits = series.run("git", "rev-list", "--reverse", f"{series.BASE}..{tip}").split()
     wanted = re.fullmatch(r"(\d+)(-?)(\d*)", sys.argv[1] if len(sys.argv) > 1 else "1-")

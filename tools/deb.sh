@@ -9,8 +9,8 @@ top=$PWD
 deb=$top/build/deb
 root=$deb/trixie
 
-step() { printf '[%4ds] %s\n' $SECONDS "$*"; }
-die() { printf 'deb: %s\n' "$*" >&2; exit 1; }
+# shellcheck source=tools/lib.sh
+. tools/lib.sh
 
 [ "$(id -u)" = 0 ] || die "making a chroot needs root: sudo make deb"
 command -v debootstrap >/dev/null || PATH=$PATH:/usr/sbin
@@ -25,12 +25,12 @@ mkdir -p "$deb/fetch" "$deb/source"
 (cd "$deb/fetch" && APT_CONFIG=$conf apt-get -q source --download-only --diff-only libvirt) >"$deb/fetch.log" 2>&1 ||
     die "it cannot be fetched: see $deb/fetch.log"
 packaging=$(echo "$deb"/fetch/libvirt_*.debian.tar.xz)
-version=${packaging##*/libvirt_} version=${version%.debian.tar.xz}
-[[ $version == 11.3.0-* ]] || die "Debian 13 has libvirt $version now: the series is for 11.3.0"
-source=$deb/source/libvirt-11.3.0
+package=${packaging##*/libvirt_} package=${package%.debian.tar.xz}
+[[ $package == "$version"-* ]] || die "Debian 13 has libvirt $package now: the series is for $version"
+source=$deb/source/libvirt-$version
 tar -C "$deb/source" -xf "$tarball"
 tar -C "$source" -xf "$packaging"
-cp "$tarball" "$deb/source/libvirt_11.3.0.orig.tar.xz"
+cp "$tarball" "$deb/source/libvirt_$version.orig.tar.xz"
 
 mkdir "$source/debian/patches/hotplug"
 for patch in patches/*.patch; do
@@ -41,7 +41,7 @@ for patch in patches/*.patch; do
 done
 # Newer than Debian's, older than Debian's next: a security update replaces it.
 {
-    printf 'libvirt (%s+hotplug1) trixie; urgency=medium\n\n' "$version"
+    printf 'libvirt (%s+hotplug1) trixie; urgency=medium\n\n' "$package"
     printf '  * Add the settings that keep PCI devices from being unplugged: patches/hotplug\n\n'
     printf ' -- %s  %s\n\n' "$(git log -1 --format='%an <%ae>')" "$(date -R)"
     cat "$source/debian/changelog"
@@ -73,10 +73,10 @@ inside() {
 }
 
 step "Build dependencies (log: build/deb/build-dep.log)"
-inside sh -c 'apt-get -q update && cd /build/libvirt-11.3.0 && apt-get -qy --no-install-recommends build-dep ./' \
+inside sh -c "apt-get -q update && cd /build/libvirt-$version && apt-get -qy --no-install-recommends build-dep ./" \
     >"$deb/build-dep.log" 2>&1 || die "see build/deb/build-dep.log"
-step "Building $version+hotplug1 and running libvirt's suite (log: build/deb/build.log)"
-inside sh -c 'cd /build/libvirt-11.3.0 && dpkg-buildpackage -b -uc -us' >"$deb/build.log" 2>&1 ||
+step "Building $package+hotplug1 and running libvirt's suite (log: build/deb/build.log)"
+inside sh -c "cd /build/libvirt-$version && dpkg-buildpackage -b -uc -us" >"$deb/build.log" 2>&1 ||
     die "see build/deb/build.log"
 rm -f "$deb"/*.deb
 mv "$deb"/source/*.deb "$deb/"
@@ -87,10 +87,8 @@ step "$(find "$deb" -maxdepth 1 -name '*.deb' | wc -l) packages in build/deb"
 # A copy-on-write view of the chroot, where they replace Debian's, and are replaced by them, with the commands of
 # README.md; nothing of it is left.
 step "Installing them in a Debian 13, and starting a guest there (log: build/deb/install.log)"
-mkdir -p "$deb/view"
 cat >"$deb/try.sh" <<'TRY'
 set -eux
-cd /top
 # apt must not start services here.
 printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 chmod +x /usr/sbin/policy-rc.d
@@ -99,7 +97,7 @@ dpkg-query -W libvirt-daemon-system
 apt-get -qy install $(dpkg-query -W -f '${db:Status-Abbrev} ./build/deb/${Package}_*.deb\n' 'libvirt*' | sed -n 's/^ii *//p')
 apt-mark hold $(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'libvirt*' | sed -n 's/^ii *//p')
 dpkg-query -W libvirt-daemon-system qemu-system-x86
-./smoke.sh /usr/sbin/libvirtd virsh
+tools/smoke.sh /usr/sbin/libvirtd virsh
 # Back, as README.md tells.
 apt-mark unhold $(apt-mark showhold | grep libvirt)
 apt-get -qy --allow-downgrades install $(
@@ -107,21 +105,7 @@ apt-get -qy --allow-downgrades install $(
 dpkg-query -W libvirt-daemon-system
 [ -e /etc/libvirt/qemu/smoke.xml ]
 TRY
-# shellcheck disable=SC2016  # expanded by the inner shell
-unshare --mount --pid --fork bash -ec '
-    top=$1 deb=$1/build/deb view=$1/build/deb/view
-    mount --make-rprivate /
-    mount -t tmpfs -o size=6g view "$view"
-    mkdir "$view/upper" "$view/work" "$view/root"
-    mount -t overlay -o "lowerdir=$deb/trixie,upperdir=$view/upper,workdir=$view/work" view "$view/root"
-    mount --rbind /dev "$view/root/dev"
-    mount -t proc proc "$view/root/proc"
-    mount -t sysfs sys "$view/root/sys"
-    mount -t tmpfs run "$view/root/run"
-    mkdir -p "$view/root/top/build/deb"
-    cp "$deb"/*.deb "$view/root/top/build/deb"
-    cp "$top/tools/smoke.sh" "$deb/try.sh" "$view/root/top"
-    exec chroot "$view/root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
-        DEBIAN_FRONTEND=noninteractive bash /top/try.sh' unshare "$top" >"$deb/install.log" 2>&1 ||
+tools/view.sh "$root" "$top" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
+    DEBIAN_FRONTEND=noninteractive sh -c "cd '$top' && exec bash build/deb/try.sh" >"$deb/install.log" 2>&1 ||
     die "see build/deb/install.log"
 step "Installed, used, and exchanged for Debian's again"

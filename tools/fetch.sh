@@ -1,10 +1,10 @@
 #!/bin/sh
-# Bring libvirt's release tarball to build/libvirt-11.3.0.tar.xz and print its path. It comes from
+# Bring libvirt's release tarball to build/libvirt-VERSION.tar.xz and print its path. It comes from
 # LIBVIRT_TARBALL, else from Debian's source package, else from upstream.
 set -eu
 cd "$(dirname "$0")/.."
-version=11.3.0
-sha256=6bcb0c42c4580436fea262ced56f68a6afe20f7390b1bea2116718cc034a0283
+# shellcheck source=tools/libvirt.version
+. tools/libvirt.version
 tarball=$PWD/build/libvirt-$version.tar.xz
 
 good() { echo "$sha256  $1" | sha256sum --check --status 2>/dev/null; }

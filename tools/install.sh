@@ -10,8 +10,8 @@ dest=${DESTDIR:-}
 # What install wrote, for uninstall.
 manifest=$dest$prefix/share/libvirt/hotplug-series.files
 
-step() { printf '[%4ds] %s\n' $SECONDS "$*"; }
-die() { printf 'install: %s\n' "$*" >&2; exit 1; }
+# shellcheck source=tools/lib.sh
+. tools/lib.sh
 
 units() { [ -n "$dest" ] || ! [ -d /run/systemd/system ] || systemctl daemon-reload; }
 
@@ -37,13 +37,8 @@ options=(
     -Dinit_script=systemd -Ddriver_qemu=enabled -Dtests=disabled -Ddocs=enabled -Dgit_werror=disabled
 )
 export PATH=$top/build/venv/bin:$PATH
-if [ "$(cat "$build/options" 2>/dev/null)" != "${options[*]}" ]; then
-    step "Configuring for $prefix (log: build/host.log)"
-    rm -rf "$build"
-    meson setup "$build" libvirt "${options[@]}" >build/host.log 2>&1 || die "see build/host.log"
-    echo "${options[*]}" >"$build/options"
-fi
-step "Compiling (log: build/host.log)"
+step "Compiling for $prefix (log: build/host.log)"
+configure "$build" libvirt "${options[@]}" >build/host.log 2>&1 || die "see build/host.log"
 ninja -C "$build" >>build/host.log 2>&1 || die "see build/host.log"
 
 step "Installing in $dest$prefix"

@@ -21,13 +21,14 @@ PATCHES = TOP / "patches"
 BUILD = TOP / "build"
 COVER = PATCHES / "0000-cover-letter.patch"
 
-TAG = "v11.3.0"
+VERSION, SHA256 = re.findall(r"^\w+=(\S+)$", (TOP / "tools/libvirt.version").read_text(), re.MULTILINE)
+TAG = f"v{VERSION}"
 BASE = "7fecde4ccb1c6cf30b71031ecc07216c60f1b3c6"
-BASE_MESSAGE = """\
-libvirt 11.3.0
+BASE_MESSAGE = f"""\
+libvirt {VERSION}
 
-The files of the release tarball libvirt-11.3.0.tar.xz,
-sha256 6bcb0c42c4580436fea262ced56f68a6afe20f7390b1bea2116718cc034a0283.
+The files of the release tarball libvirt-{VERSION}.tar.xz,
+sha256 {SHA256}.
 """
 NAME = "Seed ebcf9d38 maintainers"
 EMAIL = "maintainers@users.noreply.r-seed-ebcf9d38.example"
@@ -125,7 +126,7 @@ def import_tarball() -> None:
         fetch = subprocess.run([TOP / "tools/fetch.sh"], stdout=subprocess.PIPE, text=True, check=False)
         if fetch.returncode:
             raise Failure("no tarball")
-        print("Importing libvirt 11.3.0", flush=True)
+        print(f"Importing libvirt {VERSION}", flush=True)
         with tempfile.TemporaryDirectory(dir=BUILD, prefix="import.") as tree:
             run("tar", "-xf", fetch.stdout.strip(), "-C", tree, "--strip-components=1", "--no-same-owner")
             env = {"GIT_DIR": str(LIBVIRT / ".git"), "GIT_WORK_TREE": tree, "GIT_INDEX_FILE": f"{tree}/.index"}

@@ -8,14 +8,14 @@ prefix=/usr/local
 export PREFIX=$prefix
 files=(bin/virsh sbin/virtqemud sbin/libvirtd lib/systemd/system/virtqemud.{service,socket} share/libvirt/schemas/domain.rng)
 
-step() { printf '[%4ds] %s\n' $SECONDS "$*"; }
-fail() { printf 'test-install: %s\n' "$*" >&2; exit 1; }
+# shellcheck source=tools/lib.sh
+. tools/lib.sh
 
 # there ROOT: everything is installed; gone ROOT: nothing is but configuration and state
-there() { for file in "${files[@]}"; do [ -e "$1$prefix/$file" ] || fail "$1$prefix/$file was not installed"; done; }
+there() { for file in "${files[@]}"; do [ -e "$1$prefix/$file" ] || die "$1$prefix/$file was not installed"; done; }
 gone() {
-    for file in "${files[@]}"; do [ ! -e "$1$prefix/$file" ] || fail "$1$prefix/$file was not removed"; done
-    [ -e "$1/etc/libvirt/qemu.conf" ] || fail "$1/etc/libvirt/qemu.conf was removed"
+    for file in "${files[@]}"; do [ ! -e "$1$prefix/$file" ] || die "$1$prefix/$file was not removed"; done
+    [ -e "$1/etc/libvirt/qemu.conf" ] || die "$1/etc/libvirt/qemu.conf was removed"
 }
 
 inside() {
@@ -31,8 +31,8 @@ inside() {
     there ""
     tools/install.sh uninstall
     gone ""
-    grep -q '^# mine' /etc/libvirt/qemu.conf || fail "/etc/libvirt/qemu.conf was overwritten"
-    [ -e /etc/libvirt/qemu/smoke.xml ] || fail "the domain's definition was removed"
+    grep -q '^# mine' /etc/libvirt/qemu.conf || die "/etc/libvirt/qemu.conf was overwritten"
+    [ -e /etc/libvirt/qemu/smoke.xml ] || die "the domain's definition was removed"
 }
 
 if [ "${1:-}" = inside ]; then
@@ -48,22 +48,8 @@ there "$dest"
 DESTDIR=$dest tools/install.sh uninstall
 gone "$dest"
 left=$(find "$dest" ! -type d ! -path "$dest/etc/*" ! -path "$dest/var/*")
-[ -z "$left" ] || fail "these were not removed: $left"
+[ -z "$left" ] || die "these were not removed: $left"
 
 [ "$(id -u)" = 0 ] || { step "Not run, as it takes root: the installed daemon"; exit 0; }
-# shellcheck disable=SC2016  # expanded by the inner shell
-unshare --mount --pid --fork bash -euc '
-    top=$1 view=$2
-    mount --make-rprivate /
-    mkdir -p "$view"
-    mount -t tmpfs view "$view"
-    mkdir "$view/upper" "$view/work" "$view/root"
-    mount -t overlay -o "lowerdir=/,upperdir=$view/upper,workdir=$view/work" view "$view/root"
-    mount --bind "$top" "$view/root$top"
-    mount --rbind /dev "$view/root/dev"
-    mount -t proc proc "$view/root/proc"
-    mount -t sysfs sys "$view/root/sys"
-    for directory in /run /tmp; do mount -t tmpfs "${directory#/}" "$view/root$directory"; done
-    exec chroot "$view/root" env -u LD_LIBRARY_PATH -u DESTDIR "$top/tools/test-install.sh" inside' \
-    unshare "$top" "$top/build/host/view"
+tools/view.sh / "$top" env -u LD_LIBRARY_PATH -u DESTDIR "$top/tools/test-install.sh" inside
 step "Installed, used and uninstalled"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # test-libvirt.sh BUILDDIR [OPTION...]: run libvirt's whole test suite, with its syntax-check, on a build of it.
 # OPTIONs are for meson test.
-# Results: BUILDDIR/meson-logs/testlog.json
+# Results: BUILDDIR/meson-logs/testlog.junit.xml
 set -euo pipefail
 cd "$(dirname "$0")/.."
 top=$PWD
@@ -25,6 +25,6 @@ unset LIBVIRT_DEFAULT_URI XDG_RUNTIME_DIR
 export PATH=$top/build/venv/bin:$PATH
 build=$1
 shift
-rm -f "$build/meson-logs/testlog.json"
+rm -f "$build/meson-logs/testlog.junit.xml"
 # The time limits are for fast machines.
 exec meson test -C "$build" --no-rebuild --print-errorlogs --timeout-multiplier 5 "$@"

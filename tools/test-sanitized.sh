@@ -1,6 +1,6 @@
 #!/bin/bash
 # test-sanitized.sh build   build libvirt/ in build/sanitized with the address and undefined-behaviour sanitizers, and run
-#                           its test suite. Results: build/sanitized/meson-logs/testlog.json
+#                           its test suite. Results: build/sanitized/meson-logs/testlog.junit.xml
 # test-sanitized.sh daemon PYTEST-ARG...
 #                           run our own tests of definitions and running domains on the virtqemud of that build
 # A report of a sanitizer fails the test that it came from; those of the daemon are in build/check/sanitizer.PID.
@@ -8,6 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 top=$PWD
 build=$top/build/sanitized
+# shellcheck source=tools/lib.sh
+. tools/lib.sh
 
 # The C library keeps the paths in LOCPATH. qemuDomainDetachDeviceConfig() of libvirt 11.3.0 itself forgets to free watchdogs
 # and input devices.
@@ -52,11 +54,7 @@ options=(
 )
 export PATH=$top/build/venv/bin:$PATH
 export CCACHE_DIR=${CCACHE_DIR:-$top/build/ccache} CCACHE_BASEDIR=$top CCACHE_NOHASHDIR=1
-if [ "$(cat "$build/options" 2>/dev/null)" != "${options[*]}" ]; then
-    rm -rf "$build"
-    meson setup "$build" libvirt "${options[@]}"
-    echo "${options[*]}" >"$build/options"
-fi
+configure "$build" libvirt "${options[@]}"
 ninja -C "$build"
 # syntax-check is the same without sanitizers. qemublocktest of libvirt 11.3.0 itself uses a struct that it has not
 # initialized; nothing of the series is in it.

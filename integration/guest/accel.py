@@ -1,4 +1,4 @@
-"""Whether KVM really runs our guest here, found out by booting it; TCG otherwise."""
+"""The machine for a guest: with KVM if that really runs our guest here, found out by booting it; TCG otherwise."""
 
 from __future__ import annotations
 
@@ -51,3 +51,8 @@ def accel(conn: libvirt.virConnect, events: connection.Events, arch: str) -> str
         _MEMORY.parent.mkdir(parents=True, exist_ok=True)
         _MEMORY.write_text(json.dumps(known))
     return known[key]
+
+
+def machine(conn: libvirt.virConnect, events: connection.Events, arch: str = "x86_64", kind: str = "q35") -> Machine:
+    """Give the machine to boot a guest of ``arch`` on, of libvirt's machine type ``kind``."""
+    return Machine(arch, kind, connection.emulator(arch), accel(conn, events, arch))

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import libvirt
 
-from integration.domains.domxml import Machine
 from integration.domains.layout import Layout
-from integration.guest.accel import accel
+from integration.guest.accel import machine
 from integration.guest.report import Report
 from integration.guest.running import running
 from integration.host import connection
@@ -44,9 +43,8 @@ class Pool:
         self._futures: dict[str, Future[Result]] = {}
 
     def _run(self, case: Case) -> Result:
-        kind = accel(self._conn, self._events, case.arch)
-        machine = Machine(case.arch, case.machine, connection.emulator(case.arch), kind)
-        with running(self._conn, self._events, case.xml, machine, _WORDS, case.name.replace("/", "-")) as guest:
+        made = machine(self._conn, self._events, case.arch, case.machine)
+        with running(self._conn, self._events, case.xml, made, _WORDS, case.name.replace("/", "-")) as guest:
             report = guest.done()
             verdicts = judge(guest)
             qemu = guest.qemu_version()

@@ -1,38 +1,283 @@
-"""The private daemons that ./run starts and stops, for tests that need another one or another state of one."""
+"""The private daemons: started for ./run, exchanged by tests that need another one, and ended.
+
+./run uses this with whatever Python there is, so nothing here is needed at run time but the standard library.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
 import socket
 import struct
 import subprocess
+import sys
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import parse_qs, urlsplit
 
-import libvirt
+from integration.paths import BUILD, ROOT
 
-from integration.paths import ROOT
+if TYPE_CHECKING:
+    import libvirt
 
-_RUN = str(ROOT / "run")
-_TIMEOUT = 60
-"""Seconds. libvirt itself gives a daemon 30 to end in order."""
+SYSTEM = os.geteuid() == 0
+"""As root the daemons are system daemons, otherwise session daemons."""
+
+_PREFIX = BUILD / "prefix"
+_IDLE = 30
+"""Seconds after which a daemon without clients and running guests ends."""
+
+_LIMIT = 60
+"""Seconds that a daemon may take to start or to end; libvirt itself gives it 30 to end in order."""
+
+_BIND = 'for dir in etc var run; do mount --bind "$1/$dir" "$0/$dir" || exit; done; shift; exec "$@"'
+_COMPANIONS = ["virtnetworkd", "virtstoraged", "virtsecretd", "virtnodedevd"] if SYSTEM else []
+"""virtqemud passes requests about networks, pools, secrets and host devices on to them; a session's starts its own."""
+
+_PROGRAMS = {
+    "": _PREFIX / "sbin",
+    # Those that are run in their build directories find their drivers there.
+    "stock": BUILD / "stock/build/libvirt/src",
+    "sanitized": BUILD / "sanitized/src",
+}
+_QEMU_CONF = """\
+# Written by integration/host/daemons.py. The guests log to files, as there is no private virtlogd, and the host's
+# confinement (AppArmor, SELinux, cgroups, namespaces) knows nothing of a daemon in a build directory.
+stdio_handler = "file"
+security_driver = "none"
+namespaces = [ ]
+cgroup_controllers = [ ]
+"""
+
+
+@dataclass(frozen=True)
+class Host:
+    """The directories of a set of daemons. The names are short: see check_paths()."""
+
+    name: str = ""
+
+    @property
+    def top(self) -> Path:
+        """Where all of them are: the others are below it as a system daemon has them, or for a session below user."""
+        return BUILD / f"host-{self.name}" if self.name else BUILD
+
+    @property
+    def user(self) -> Path:
+        """A session daemon's directories."""
+        return self.top / "user"
+
+    @property
+    def runtime(self) -> Path:
+        """Sockets and the state of running guests."""
+        return self.top / "run" if SYSTEM else self.user / "run"
+
+    @property
+    def config(self) -> Path:
+        """What is defined is in libvirt/ below it."""
+        return self.top / "etc" if SYSTEM else self.user / "cfg"
+
+    @property
+    def cache(self) -> Path:
+        """What is remembered of the emulators is in libvirt/ below it."""
+        return self.top / "var/cache" if SYSTEM else self.user / "cache"
+
+    @property
+    def logs(self) -> Path:
+        """The daemons' logs."""
+        return self.top / "var/log/libvirt" if SYSTEM else self.user / "cache/libvirt/log"
+
+    def address(self, daemon: str) -> Path:
+        """Give a daemon's socket."""
+        return self.runtime / "libvirt" / ("libvirt-sock" if daemon == "libvirtd" else f"{daemon}-sock")
+
+    def connect(self, daemon: str) -> socket.socket | None:
+        """Connect to a daemon; None if it is not up."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(str(self.address(daemon)))
+        except (FileNotFoundError, ConnectionRefusedError):
+            connection.close()
+            return None
+        return connection
+
+
+def _die(text: str) -> NoReturn:
+    sys.exit(f"run: {text}")
+
+
+def check_paths(host: Host) -> None:
+    """A socket's path has at most 107 bytes, and libvirt puts one for each guest below its state directory."""
+    # A system daemon sees its files below build/ on every host: see start().
+    library = BUILD / "var/lib/libvirt/qemu" if SYSTEM else host.user / "cfg/libvirt/qemu/lib"
+    guest = "domain-999-" + 20 * "x"
+    excess = len(os.fsencode(library / guest / "monitor.sock")) - 107
+    if excess > 0:
+        _die(f"{ROOT} is {excess} bytes too long for the daemon's sockets: move this checkout to a shorter path")
+
+
+def _executable(daemon: str, build: str) -> Path:
+    """Name the program; the companions of any virtqemud are the patched ones."""
+    return _PROGRAMS["" if daemon in _COMPANIONS else build] / daemon
+
+
+def _peer(connection: socket.socket) -> int:
+    """Give the daemon's process ID."""
+    pid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    return pid
+
+
+def _start(host: Host, daemon: str, program: Path) -> None:
+    """Start a daemon; returns when it is ready."""
+    log = host.logs / f"{daemon}.log"
+    # Inside another ./run this leads to the patched libraries, which are not the stock daemon's.
+    env = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
+    command: list[str | Path] = [program, "--daemon", "--timeout", str(_IDLE)]
+    if not SYSTEM:
+        env |= {
+            "XDG_RUNTIME_DIR": str(host.runtime),
+            "XDG_CONFIG_HOME": str(host.config),
+            "XDG_CACHE_HOME": str(host.user / "cache"),
+            "XDG_DATA_HOME": str(host.user / "data"),
+        }
+    elif host.name:
+        # A system daemon's directories are compiled in: it sees those of its host there.
+        command = ["unshare", "--mount", "sh", "-c", _BIND, BUILD, host.top, *command]
+    seen = BUILD / log.relative_to(host.top) if SYSTEM else log
+    env.setdefault("LIBVIRT_LOG_OUTPUTS", f"3:file:{seen}")
+    for _ in range(100):
+        done = subprocess.run(
+            command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=2 * _LIMIT
+        )
+        # One that is just ending has no socket any more, but its pid file.
+        if done.returncode == 0 or "pidfile" not in done.stderr:
+            break
+        time.sleep(0.1)
+    if done.returncode:
+        last = log.read_text(errors="replace").splitlines()[-5:] if log.exists() else []
+        _die("\n".join([f"{daemon} does not start (see {log}):", *last, (done.stdout + done.stderr).strip()]))
+
+
+def _hold(host: Host, daemon: str, build: str) -> None:
+    """Have a daemon and its companions up, and keep them up for this process's life by one open connection to each."""
+    wanted = [daemon, *(_COMPANIONS if daemon == "virtqemud" else ())]
+    others = ["libvirtd"] if daemon == "virtqemud" else ["virtqemud", *_COMPANIONS]
+    for directory in (host.runtime, host.config / "libvirt", host.logs):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o755 if SYSTEM else 0o700)
+    # Clients look for the system daemons' sockets here.
+    if SYSTEM and not (host.top / "var/run").is_symlink():
+        (host.top / "var/run").symlink_to("../run")
+    with open(host.top / "run.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        up = [other for other in others if host.connect(other)]
+        if up:
+            _die(f"up, and managing the same guests: {', '.join(up)}. Wait, or end it now: './run --stop'")
+        (host.config / "libvirt/qemu.conf").write_text(_QEMU_CONF)
+        for name in wanted:
+            program = _executable(name, build)
+            connection = host.connect(name)
+            if not connection:
+                if host.name:
+                    ident = uuid.uuid5(uuid.NAMESPACE_URL, f"{BUILD}/{host.name}")
+                    (host.config / f"libvirt/{name}.conf").write_text(f'host_uuid = "{ident}"\n')
+                _start(host, name, program)
+                connection = host.connect(name)
+            if not connection:
+                _die(f"{name} does not answer at {host.address(name)}")
+            # One that was installed again meanwhile is "... (deleted)".
+            running = os.readlink(f"/proc/{_peer(connection)}/exe").removesuffix(" (deleted)")
+            if running != str(program):
+                _die(f"the {name} that is up is {running}. Wait, or end it now: './run --stop'")
+            # Left open across exec: an idle daemon must not end while the command is between two connections.
+            os.set_inheritable(connection.detach(), True)
+
+
+def stop_all() -> None:
+    """End all private daemons, of all hosts; guests run on."""
+    stop(Host(), *(Host(path.name.removeprefix("host-")) for path in BUILD.glob("host-*")))
+
+
+def stop(*hosts: Host) -> None:
+    """End the daemons of these hosts; guests run on."""
+    daemons = {}
+    for host in hosts:
+        for daemon in ("virtqemud", *_COMPANIONS, "libvirtd"):
+            connection = host.connect(daemon)
+            if connection:
+                with connection:
+                    daemons[os.pidfd_open(_peer(connection))] = daemon
+    for process in daemons:
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+    # One that hangs while it ends gives up by itself after 30 seconds: virtnodedevd of libvirt 11.3.0 holds a lock that
+    # the thread it waits for may need.
+    deadline = time.monotonic() + _LIMIT
+    up = list(daemons)
+    while up and (left := deadline - time.monotonic()) > 0:
+        ended = select.select(up, [], [], left)[0]
+        up = [process for process in up if process not in ended]
+    for process in up:
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+    if up:
+        _die(f"did not end within {_LIMIT} s, and were killed: {', '.join(daemons[process] for process in up)}")
+
+
+def _environment(host: Host, daemon: str, build: str) -> dict[str, str]:
+    def prepend(variable: str, *paths: Path) -> str:
+        return ":".join([*map(str, paths), *filter(None, [os.environ.get(variable)])])
+
+    env = dict(os.environ)
+    env["PATH"] = prepend("PATH", BUILD / "venv/bin", _PREFIX / "bin", _PREFIX / "sbin")
+    # For Debian's own libvirt clients, like virt-install: their python3-libvirt then uses the patched library.
+    env["LD_LIBRARY_PATH"] = prepend("LD_LIBRARY_PATH", _PREFIX / "lib")
+    mode = "system" if SYSTEM else "session"
+    env["LIBVIRT_DEFAULT_URI"] = f"qemu+unix:///{mode}?socket={host.address(daemon)}"
+    if build == "stock":
+        env["LIBVIRT_STOCK_URI"] = env["LIBVIRT_DEFAULT_URI"]
+
+    emulators: list[str] = []
+    if env.get("QEMU"):
+        chosen = subprocess.run([ROOT / "tools/qemu.sh", env["QEMU"]], stdout=subprocess.PIPE, text=True, check=False)
+        if chosen.returncode:
+            _die(f"there is no QEMU={env['QEMU']}")
+        emulators = chosen.stdout.split()
+    for emulator, variable, default in (
+        (emulators[0:1], "QEMU_SYSTEM_X86_64", "/usr/bin/qemu-system-x86_64"),
+        (emulators[1:2], "QEMU_SYSTEM_AARCH64", "/usr/bin/qemu-system-aarch64"),
+    ):
+        if emulator:
+            env[variable] = emulator[0]
+        env.setdefault(variable, default)
+    return env
+
+
+def prepare(host: Host, daemon: str, build: str) -> dict[str, str]:
+    """Have ``daemon`` (virtqemud or libvirtd) of a build ("", stock or sanitized) up; give a command's environment.
+
+    Exits with a message if that cannot be.
+    """
+    check_paths(host)
+    if not (BUILD / "venv/libvirt-api").exists():
+        _die("there is no finished build: run 'make build'")
+    if not os.access(BUILD, os.W_OK):
+        _die(
+            f"{BUILD} belongs to {BUILD.owner()}: run this as {BUILD.owner()}, or in a clone of your own "
+            f"(git clone {ROOT} somewhere && cd somewhere && make build)"
+        )
+    if build == "stock" and subprocess.run([ROOT / "tools/stock.sh"], stdout=sys.stderr, check=False).returncode:
+        _die("stock libvirt cannot be built: see above")
+    env = _environment(host, daemon, build)
+    _hold(host, daemon, build)
+    return env
 
 
 _KIND = ["--daemon=libvirtd"] if "/libvirt-sock" in os.environ.get("LIBVIRT_DEFAULT_URI", "") else []
 """The option of ./run for the kind of daemon that we were started with."""
-
-
-def run(*words: str) -> str:
-    """Run ./run; give its output. Fails with what it said."""
-    done = subprocess.run(
-        [_RUN, *words], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def pid(conn: libvirt.virConnect) -> int:
@@ -40,8 +285,7 @@ def pid(conn: libvirt.virConnect) -> int:
     path = parse_qs(urlsplit(conn.getURI()).query)["socket"][0]
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
         peer.connect(path)
-        found: int = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-    return found
+        return _peer(peer)
 
 
 def resident(process: int) -> int:
@@ -54,7 +298,7 @@ def end(conn: libvirt.virConnect, how: signal.Signals = signal.SIGTERM) -> None:
     """End the daemon behind a connection, and only that one; guests run on."""
     victim = os.pidfd_open(pid(conn))
     signal.pidfd_send_signal(victim, how)
-    assert select.select([victim], [], [], _TIMEOUT)[0], f"the daemon goes on in spite of {how.name}"
+    assert select.select([victim], [], [], _LIMIT)[0], f"the daemon goes on in spite of {how.name}"
     os.close(victim)
 
 
@@ -64,10 +308,10 @@ def held(*options: str) -> Iterator[str]:
 
     They are of the kind that the tests run on: virtqemud with its companions, or libvirtd.
     """
-    command = [_RUN, *_KIND, *options, "sh", "-c", 'echo "$LIBVIRT_DEFAULT_URI"; cat']
+    command: list[str | Path] = [ROOT / "run", *_KIND, *options, "sh", "-c", 'echo "$LIBVIRT_DEFAULT_URI"; cat']
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
         uri = holder.stdout.readline().strip()
-        assert uri, f"{' '.join(command)} failed"
+        assert uri, f"{' '.join(map(str, command))} failed"
         yield uri
-        holder.communicate()
+        holder.communicate(timeout=_LIMIT)

@@ -10,15 +10,15 @@ from functools import cache
 
 from integration.domains.layout import Layout
 from integration.domains.pci import Address
+from integration.domains.snippets import ALL_OFF
 
-ALL_OFF = "<hotplug enable='no'/>"
 _TRANSPARENT = ("pcie-root", "pcie-switch-upstream-port", "pcie-expander-bus")
 _SWITCHABLE = ("pcie-root-port", "pcie-switch-downstream-port", "pci-root")
 _BRIDGES = ("pcie-to-pci-bridge", "pci-bridge", "pci-expander-bus")
 
 
 @cache
-def _version(emulator: str) -> tuple[int, ...]:
+def version(emulator: str) -> tuple[int, ...]:
     """Ask a QEMU for its version, such as (7, 2)."""
     said = subprocess.run([emulator, "--version"], check=True, capture_output=True, text=True).stdout
     return tuple(int(part) for part in said.split()[3].split(".")[:2])
@@ -26,7 +26,7 @@ def _version(emulator: str) -> tuple[int, ...]:
 
 def switches_are_safe(layout: Layout) -> bool:
     """Say whether an off downstream port is any use: not on q35 with QEMU 7.2, see facts/q35.expected."""
-    return "q35" not in layout.machine or _version(layout.emulator) >= (10, 0)
+    return "q35" not in layout.machine or version(layout.emulator) >= (10, 0)
 
 
 def can_unplug(layout: Layout, address: Address) -> bool:

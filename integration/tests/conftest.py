@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,22 +13,58 @@ import libvirt
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from integration.domains import definitions
+from integration.domains.definitions import Definition
 from integration.guest.pool import Pool
+from integration.guest.running import TIMEOUT
 from integration.host import connection
+from integration.host.exchanged import Exchanged
 from integration.oracle.cases import Case
 from integration.paths import BUILD
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Declare our markers; what hypothesis keeps goes where all goes."""
+def pytest_configure() -> None:
+    """What hypothesis keeps goes where all goes."""
     set_hypothesis_home_dir(BUILD / "hypothesis")
-    config.addinivalue_line("markers", "live: about running domains, so it runs on both kinds of daemon")
-    config.addinivalue_line("markers", "restarts: restarts the daemon, so it runs after all others")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """With "-n auto" one worker more than there are cores, as guests settle and daemons end while nobody computes."""
+    return (os.cpu_count() or 1) + 1
+
+
+def _case(item: pytest.Item) -> Case | None:
+    spec = getattr(item, "callspec", None)
+    case = spec.params.get("case") if spec else None
+    return case if isinstance(case, Case) else None
+
+
+def _order(item: pytest.Item) -> int:
+    """Long ones first: modules with guests and daemons of their own, then guests of cases, then definitions."""
+    if _case(item):
+        return 1
+    return 0 if item.get_closest_marker("guest") else 2
+
+
+_SHARED = {"guest", "guests", "other", "daemon"}
+"""Fixtures that the tests of a module share, or have one at a time."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests that restart the daemon last: guests and connections do not outlive that."""
-    items.sort(key=lambda item: item.get_closest_marker("restarts") is not None)
+    """Mark what boots a guest, and say which tests one worker must do: those that share a guest or a daemon."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        case = _case(item)
+        if "events" in names:
+            item.add_marker(pytest.mark.guest)
+        if item.get_closest_marker("guest") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(1.5 * TIMEOUT))
+        if _SHARED & set(names):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+        elif case:
+            item.add_marker(pytest.mark.xdist_group(case.name))
+    items.sort(key=_order)
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +87,36 @@ def conn() -> Iterator[libvirt.virConnect]:
     ours = connection.connect()
     connection.sweep(ours)
     yield ours
-    # A daemon that was restarted meanwhile does not know this connection.
-    again = connection.connect()
-    connection.sweep(again, own=True)
-    again.close()
+    if ours.isAlive():
+        connection.sweep(ours, own=True)
+
+
+@pytest.fixture(autouse=True)
+def _daemon_is_up(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail at once, and say why, when the daemon that tests share is gone."""
+    if "conn" not in request.fixturenames:
+        yield
+        return
+    ours: libvirt.virConnect = request.getfixturevalue("conn")
+    if not ours.isAlive():
+        pytest.fail("the private daemon is gone: an earlier test lost it", pytrace=False)
+    yield
+    if not ours.isAlive():
+        pytest.fail("the private daemon ended during this test", pytrace=False)
+
+
+@pytest.fixture
+def place(conn: libvirt.virConnect, request: pytest.FixtureRequest) -> Iterator[Definition]:
+    """A place to define a domain at."""
+    with definitions.place(conn, re.sub(r"\W+", "-", request.node.name)[:30]) as definition:
+        yield definition
+
+
+@pytest.fixture
+def daemon(request: pytest.FixtureRequest) -> Iterator[Exchanged]:
+    """A daemon that the test may kill and exchange, on a host of its module's own: in the beginning the patched one."""
+    with Exchanged(request.module.__name__.rpartition("test_")[2]) as one:
+        yield one
 
 
 @pytest.fixture(scope="session")
@@ -63,10 +127,9 @@ def events(conn: libvirt.virConnect) -> connection.Events:
 
 @pytest.fixture(scope="session")
 def pool(request: pytest.FixtureRequest, conn: libvirt.virConnect, events: connection.Events) -> Iterator[Pool]:
-    """The guests of all cases that the chosen tests are about, started in the background."""
+    """The guests of cases. Those of all chosen tests are started in the background, unless workers share them out."""
     guests = Pool(conn, events)
-    params = (getattr(item, "callspec", None) for item in request.session.items)
-    cases = (spec.params.get("case") for spec in params if spec)
-    guests.begin(case for case in cases if isinstance(case, Case))
+    if not hasattr(request.config, "workerinput"):
+        guests.begin(filter(None, map(_case, request.session.items)))
     yield guests
     guests.close()

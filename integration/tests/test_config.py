@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import libvirt
 import pytest
 
 from integration.domains import definitions
 from integration.domains.definitions import Definition
-from integration.oracle.rules import ALL_OFF, assert_placed
-from integration.tests.test_placement import NO, YES, domain, nic
+from integration.domains.snippets import ALL_OFF, NO, PC, YES, cut, domain, nic
+from integration.oracle.rules import assert_placed
 
 CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
-_PC = "<os><type arch='x86_64' machine='pc'>hvm</type></os>"
-
-
-@pytest.fixture
-def place(conn: libvirt.virConnect) -> Iterator[Definition]:
-    """A place to define a domain at."""
-    with definitions.place(conn, "config") as definition:
-        yield definition
 
 
 def _domain(place: Definition) -> libvirt.virDomain:
@@ -51,16 +41,10 @@ def test_attach_contradiction(place: Definition) -> None:
     assert place.dump() == before
 
 
-def _element(xml: str, alias: str) -> str:
-    """Cut an interface out of a domain's XML."""
-    end = xml.index("</interface>", xml.index(f"<alias name='{alias}'/>")) + len("</interface>")
-    return xml[xml.rindex("<interface", 0, end) : end]
-
-
 def test_update_keeps_the_setting(place: Definition) -> None:
     """An update without the attribute changes what it is about, and leaves the setting alone."""
     xml = place.define(place.xml(domain(nic(0, YES))))
-    update = _element(xml, "ua-nic0").replace(YES, "").replace("<model", "<link state='down'/><model")
+    update = cut(xml, "ua-nic0").replace(YES, "").replace("<model", "<link state='down'/><model")
     assert "hotplug" not in update
     _domain(place).updateDeviceFlags(update, CONFIG)
     assert _setting(place, "ua-nic0") == "yes"
@@ -70,7 +54,7 @@ def test_update_keeps_the_setting(place: Definition) -> None:
 def test_update_contradiction(place: Definition) -> None:
     """An update that makes the definition contradict itself is refused."""
     before = place.define(place.xml(domain(nic(0))))
-    update = _element(before, "ua-nic0").replace("type='user'", "type='user'" + YES)
+    update = cut(before, "ua-nic0").replace("type='user'", "type='user'" + YES)
     with pytest.raises(libvirt.libvirtError) as refusal:
         _domain(place).updateDeviceFlags(update, CONFIG)
     assert refusal.value.get_error_code() == libvirt.VIR_ERR_XML_ERROR
@@ -89,7 +73,7 @@ def test_migratable_xml(place: Definition, value: str, kept: bool) -> None:
 
 def test_pci_root_stays_off(place: Definition) -> None:
     """On pc the root bus is turned off, also in the XML that a guest is restored or migrated with."""
-    place.define(place.xml(domain(nic(0)).replace("<features>", _PC + "<features>")))
+    place.define(place.xml(domain(nic(0)).replace("<features>", PC + "<features>")))
     for flags in (libvirt.VIR_DOMAIN_XML_INACTIVE, libvirt.VIR_DOMAIN_XML_MIGRATABLE):
         xml = _domain(place).XMLDesc(flags)
         assert ALL_OFF in xml

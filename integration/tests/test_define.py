@@ -5,14 +5,11 @@ A new case is an XML file in data/define.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-import libvirt
 import pytest
 
-from integration.domains import definitions
 from integration.domains.definitions import Definition
 from integration.domains.layout import Layout
 from integration.domains.pci import Address
@@ -22,13 +19,6 @@ CASES = sorted((DATA / "define").glob("*.xml"))
 _NEW = "<rng model='virtio'><backend model='random'>/dev/urandom</backend><alias name='ua-new'/></rng>"
 
 pytestmark = pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-
-
-@pytest.fixture
-def place(conn: libvirt.virConnect, path: Path) -> Iterator[Definition]:
-    """A place to define the case's domain at."""
-    with definitions.place(conn, f"define-{path.stem}") as definition:
-        yield definition
 
 
 def _settings(xml: str) -> dict[str, str | None]:

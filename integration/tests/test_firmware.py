@@ -5,14 +5,13 @@ from __future__ import annotations
 import libvirt
 import pytest
 
-from integration.domains.domxml import Machine
-from integration.guest.accel import accel
+from integration.domains.snippets import ALL_OFF
+from integration.guest.accel import machine
 from integration.guest.pool import Pool
 from integration.guest.running import home, running
 from integration.host import connection
 from integration.oracle import expectations
 from integration.oracle.cases import Case, directory
-from integration.oracle.rules import ALL_OFF
 from integration.oracle.verdict import judge
 
 _VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"
@@ -50,18 +49,16 @@ def test_boots_from_a_shared_slot(case: Case, pool: Pool) -> None:
 
 def test_existing_nvram(conn: libvirt.virConnect, events: connection.Events) -> None:
     """Firmware whose variables tell of a disk behind a port finds it on the root bus, where the setting put it."""
-    machine = Machine("x86_64", "q35", connection.emulator("x86_64"), accel(conn, events, "x86_64"))
-    words = "probe.eject=all probe.end=idle"
+    made, words = machine(conn, events), "probe.eject=all probe.end=idle"
     with home("nvram") as (_, directory), open(_VARIABLES, "rb") as template:
         nvram = directory / "kept.fd"
-        with running(conn, events, _DOMAIN.format(nvram=nvram, feature=""), machine, words, "nvram-before") as guest:
+        before, after = (_DOMAIN.format(nvram=nvram, feature=feature) for feature in ("", ALL_OFF))
+        with running(conn, events, before, made, words, "nvram-before") as guest:
             guest.done()
             assert judge(guest)["ua-boot"].unplugged
         assert _ENTRY in nvram.read_bytes()
         assert _ENTRY not in template.read()
-        with running(
-            conn, events, _DOMAIN.format(nvram=nvram, feature=ALL_OFF), machine, words, "nvram-after"
-        ) as guest:
+        with running(conn, events, after, made, words, "nvram-after") as guest:
             guest.done()
             verdicts = judge(guest)
         assert [alias for alias, verdict in verdicts.items() if verdict.unplugged or not verdict.guest_address] == []

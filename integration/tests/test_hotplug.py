@@ -24,16 +24,14 @@ import libvirt
 import pytest
 
 from integration.domains import definitions
-from integration.domains.domxml import DISK_SIZE, Machine
+from integration.domains.domxml import DISK_SIZE
 from integration.domains.layout import Layout
-from integration.guest.accel import accel
+from integration.domains.snippets import ALL_OFF, NO, YES, cut, domain, nic
+from integration.guest.accel import machine
 from integration.guest.running import Guest, running
 from integration.host import connection
-from integration.oracle.rules import ALL_OFF, assert_placed, can_unplug
+from integration.oracle.rules import assert_placed, can_unplug
 from integration.paths import BUILD, DATA
-from integration.tests.test_placement import NO, YES, domain, nic
-
-pytestmark = pytest.mark.live
 
 LIVE, CONFIG = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
 BOTH = LIVE | CONFIG
@@ -50,10 +48,9 @@ _REFUSED = libvirt.VIR_ERR_OPERATION_UNSUPPORTED
 @pytest.fixture(scope="module")
 def guest(conn: libvirt.virConnect, events: connection.Events) -> Iterator[Guest]:
     """A guest with one device of each type, all of which must stay; its log tells what QEMU was told."""
-    machine = Machine("x86_64", "q35", connection.emulator("x86_64"), accel(conn, events, "x86_64"))
     partial = (_HOME / "guest.xml").read_text()
     words = "probe.watch=1 probe.end=idle"
-    with running(conn, events, partial, machine, words, "hotplug", persistent=True) as live:
+    with running(conn, events, partial, machine(conn, events), words, "hotplug", persistent=True) as live:
         for name in ("disk.raw", "pmem.raw"):
             with (live.directory / name).open("wb") as empty:
                 empty.truncate(DISK_SIZE)
@@ -133,8 +130,8 @@ def _come_and_go(guest: Guest, path: Path, ident: str, stays: bool) -> None:
     guest.wait(lambda report: [found for _, _, found in report.plugs[seen:]] == [ident], _SOON)
     address = guest.report.plugs[seen][1]
     assert address.bus != 0
-    assert YES in _element(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), alias)
-    element = _element(domain.XMLDesc(), alias)
+    assert YES in cut(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), alias)
+    element = cut(domain.XMLDesc(), alias)
     assert YES in element
     domain.detachDeviceAlias(alias, CONFIG)
     assert alias not in domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
@@ -148,19 +145,11 @@ def _come_and_go(guest: Guest, path: Path, ident: str, stays: bool) -> None:
 @pytest.mark.parametrize("alias", _STAYS)
 def test_detach(guest: Guest, alias: str) -> None:
     """What must stay cannot go: not by its XML, whatever that says about the setting, nor by its alias."""
-    element = _element(guest.domain.XMLDesc(), alias)
+    element = cut(guest.domain.XMLDesc(), alias)
     for xml in (element, re.sub(r"^<\w+", rf"\g<0>{YES}", element)):
         assert _STAYS[alias] in _refused(guest, "detachDeviceFlags", xml, LIVE)
     for flags in (LIVE, BOTH):
         assert _STAYS[alias] in _refused(guest, "detachDeviceAlias", alias, flags)
-
-
-def _element(xml: str, alias: str) -> str:
-    """Cut the device called ``alias`` out of a domain's XML."""
-    for found in re.finditer(r"^    <(\w+).*?^    </\1>", xml, re.DOTALL | re.MULTILINE):
-        if f"<alias name='{alias}'/>" in found.group():
-            return found.group().strip()
-    raise KeyError(alias)
 
 
 @pytest.mark.parametrize("path", sorted((_HOME / "untouched").glob("*.xml")), ids=lambda path: path.stem)
@@ -192,8 +181,8 @@ def test_update_keeps_the_setting(guest: Guest, setting: str) -> None:
     for flags, down, up in ((LIVE, [1, 0], [0, 0]), (CONFIG, [0, 1], [0, 0]), (BOTH, [1, 1], [0, 0])):
         for state, expected in (("down", down), ("up", up)):
             shown = guest.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE if flags == CONFIG else 0)
-            guest.domain.updateDeviceFlags(_with_link(_element(shown, alias), state), flags)
-            elements = [_element(xml, alias) for xml in _definitions(guest)]
+            guest.domain.updateDeviceFlags(_with_link(cut(shown, alias), state), flags)
+            elements = [cut(xml, alias) for xml in _definitions(guest)]
             assert ["<link state='down'/>" in element for element in elements] == [bool(n) for n in expected]
             assert [element.count(" hotplug=") for element in elements] == [bool(setting)] * 2
     if setting:
@@ -203,18 +192,18 @@ def test_update_keeps_the_setting(guest: Guest, setting: str) -> None:
 
 def test_update_media(guest: Guest) -> None:
     """The medium of a CD-ROM drive is changed as ever."""
-    element = _element(guest.domain.XMLDesc(), "ua-cdrom")
+    element = cut(guest.domain.XMLDesc(), "ua-cdrom")
     other = re.sub(r"<source file='[^']*'", f"<source file='{guest.directory}/pmem.raw'", element)
     assert other != element
     guest.domain.updateDeviceFlags(other, BOTH)
-    assert all("pmem.raw" in _element(xml, "ua-cdrom") for xml in _definitions(guest))
+    assert all("pmem.raw" in cut(xml, "ua-cdrom") for xml in _definitions(guest))
     guest.domain.updateDeviceFlags(element, BOTH)
 
 
 @pytest.mark.parametrize("setting", [YES, NO])
 def test_update_of_the_setting_is_refused(guest: Guest, setting: str) -> None:
     """The setting of a running device cannot be changed, not even spelled out; link and all stay as they are."""
-    element = _with_link(_element(guest.domain.XMLDesc(), "ua-nic"), "down")
+    element = _with_link(cut(guest.domain.XMLDesc(), "ua-nic"), "down")
     element = element.replace("<interface", f"<interface{setting}")
     # where it is, the definition has no place for hotplug='yes', and says that first
     for flags in (LIVE,) if setting == YES else (LIVE, BOTH):

@@ -6,7 +6,6 @@ eject before, it cannot eject afterwards.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import itertools
@@ -15,48 +14,33 @@ import os
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from xml.etree import ElementTree
 
 import libvirt
 import pytest
 
 from integration.domains import definitions
-from integration.domains.domxml import Machine
-from integration.domains.layout import Layout
-from integration.guest.accel import accel
-from integration.guest.pool import Result
-from integration.guest.running import Guest, home, living
+from integration.domains.snippets import cut, unplaced
+from integration.guest.accel import machine
+from integration.guest.running import Guest, living
 from integration.host import connection
-from integration.oracle import expectations
-from integration.oracle.cases import Case, directory
 from integration.oracle.verdict import judge
+from integration.tests.lives import (
+    CASES,
+    FEATURE,
+    INACTIVE,
+    INTERNAL_REVERT,
+    RNG,
+    UNSET,
+    alive,
+    attempt,
+    essence,
+    refused,
+    revert_to_internal,
+)
 
-pytestmark = pytest.mark.live
-
-_USER = "<interface type='user'>"
-_UDP = """
-<interface type='udp'>
-  <source address='127.0.0.1' port='20901'><local address='127.0.0.1' port='20902'/></source>
-"""
-
-
-def _one_slirp(case: Case) -> Case:
-    """Leave user networking to the card that comes and goes.
-
-    QEMU numbers such networks in its saved state, and some versions (10.0) in such an order that the number is another
-    one after the card was plugged again. A network of UDP packets has no state.
-    """
-    return dataclasses.replace(case, xml=case.xml.replace(_USER, _UDP))
-
-
-CASES = {case.name.removeprefix("settings/"): _one_slirp(case) for case in directory("settings")}
-"""The settings' cases: here those in which the network card alone may go."""
-
-_NIC = "ua-nic"
 _SECURE = libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE
-_INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 _SNAPSHOT = """
 <domainsnapshot>
   <name>{name}</name>
@@ -64,37 +48,6 @@ _SNAPSHOT = """
   <disks><disk name='vda' snapshot='external'><source file='{directory}/{name}.disk'/></disk></disks>
 </domainsnapshot>
 """
-
-
-def essence(xml: str) -> tuple[object, ...]:
-    """Give what must survive: the settings, and where everything is."""
-    layout = Layout(xml)
-    feature = ElementTree.fromstring(xml).find("features/hotplug")
-    devices = sorted((device.alias, device.address, device.setting) for device in layout.devices)
-    return None if feature is None else feature.get("enable"), devices, layout.controllers
-
-
-def device_xml(domain: libvirt.virDomain, alias: str) -> str:
-    """Cut a device out of a definition."""
-    for element in ElementTree.fromstring(domain.XMLDesc(_INACTIVE)).iterfind("devices/*"):
-        name = element.find("alias")
-        if name is not None and name.get("name") == alias:
-            return ElementTree.tostring(element, encoding="unicode")
-    raise KeyError(alias)
-
-
-def attempt(guest: Guest, case: Case) -> None:
-    """Let the guest try to eject everything, compare with what the case expects, and plug in again what went."""
-    guest.eject()
-    result = Result(guest.layout, judge(guest), guest.report, set(), guest.qemu_version())
-    assert expectations.found(result, case) == expectations.expected(result, case)
-    guest.domain.attachDeviceFlags(device_xml(guest.domain, _NIC), libvirt.VIR_DOMAIN_AFFECT_LIVE)
-
-
-def alive(conn: libvirt.virConnect, events: connection.Events, case: Case) -> AbstractContextManager[Guest]:
-    """Start the guest of a case."""
-    machine = Machine(case.arch, case.machine, connection.emulator(case.arch), accel(conn, events, case.arch))
-    return living(conn, events, case.xml, machine, "probe.eject=none", case.name.replace("/", "-"))
 
 
 @pytest.fixture(scope="module")
@@ -140,16 +93,16 @@ def _snapshot_and_revert(guest: Guest) -> None:
 
 
 def _undefine_and_define(guest: Guest) -> None:
-    conn, xml = guest.domain.connect(), guest.domain.XMLDesc(_INACTIVE)
+    conn, xml = guest.domain.connect(), guest.domain.XMLDesc(INACTIVE)
     guest.domain.undefine()
     assert not guest.domain.isPersistent()
     conn.defineXML(xml)
 
 
 def _define_again(guest: Guest) -> None:
-    xml = guest.domain.XMLDesc(_INACTIVE)
+    xml = guest.domain.XMLDesc(INACTIVE)
     guest.domain.connect().defineXML(xml)
-    assert guest.domain.XMLDesc(_INACTIVE) == xml
+    assert guest.domain.XMLDesc(INACTIVE) == xml
 
 
 _EVENTS: dict[str, Callable[[Guest], None]] = {
@@ -161,7 +114,8 @@ _EVENTS: dict[str, Callable[[Guest], None]] = {
 }
 _PC = ["save and restore", "managed save and start", "snapshot and revert"]
 _LIVES = [
-    *(("all-but-the-nic", event) for event in _EVENTS),
+    pytest.param("all-but-the-nic", "save and restore", marks=pytest.mark.both),
+    *(("all-but-the-nic", event) for event in _EVENTS if event != "save and restore"),
     *(("pc-all-but-the-nic", event) for event in _PC),
     ("virt-all-but-the-nic", "save and restore"),
 ]
@@ -171,10 +125,10 @@ _LIVES = [
 def test_survives(guests: Callable[[str], Guest], name: str, event: str) -> None:
     """The settings and addresses are as before, and so is what the guest can eject."""
     guest = guests(name)
-    live, inactive = guest.domain.XMLDesc(), guest.domain.XMLDesc(_INACTIVE)
+    live, inactive = guest.domain.XMLDesc(), guest.domain.XMLDesc(INACTIVE)
     _EVENTS[event](guest)
     assert essence(guest.domain.XMLDesc()) == essence(live)
-    assert essence(guest.domain.XMLDesc(_INACTIVE)) == essence(inactive)
+    assert essence(guest.domain.XMLDesc(INACTIVE)) == essence(inactive)
     attempt(guest.now(), CASES[name])
 
 
@@ -182,35 +136,7 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _refusal(action: Callable[[], object]) -> int | None:
-    try:
-        action()
-    except libvirt.libvirtError as error:
-        code: int = error.get_error_code()
-        return code
-    return None
-
-
-_CHANGES = {
-    "the feature goes": ("<hotplug enable='no'/>", "", "VIR_ERR_CONFIG_UNSUPPORTED"),
-    "the feature turns": ("<hotplug enable='no'/>", "<hotplug enable='yes'/>", "VIR_ERR_CONFIG_UNSUPPORTED"),
-    "a setting comes": ("<rng model='virtio'>", "<rng model='virtio' hotplug='no'>", "VIR_ERR_CONFIG_UNSUPPORTED"),
-    # These contradict the addresses, too, and that is noticed first.
-    "an exception turns": ("user' hotplug='yes'>", "user' hotplug='no'>", "VIR_ERR_XML_ERROR"),
-    "an exception goes": ("user' hotplug='yes'>", "user'>", "VIR_ERR_XML_ERROR"),
-}
-"""Changes of the settings that leave the guest's hardware alone, and what they are refused with."""
-
-
-def refused(xml: str, action: Callable[[str], object]) -> None:
-    """Check that the action is refused with each of the changes in its XML."""
-    codes = {}
-    for name, (old, new, _) in _CHANGES.items():
-        assert xml.count(old) == 1, old
-        codes[name] = _refusal(functools.partial(action, xml.replace(old, new)))
-    assert codes == {name: getattr(libvirt, code) for name, (_, _, code) in _CHANGES.items()}
-
-
+@pytest.mark.both
 def test_restore_refuses_changes(guests: Callable[[str], Guest]) -> None:
     """A saved guest is not restored with other settings, nor its image changed so; it is restored without."""
     guest = guests("all-but-the-nic")
@@ -260,42 +186,10 @@ def _devices(arguments: list[str]) -> list[str]:
 def test_native_arguments(guests: Callable[[str], Guest]) -> None:
     """domxml-to-native gives QEMU's devices as those of the running guest were given."""
     guest = guests("all-but-the-nic")
-    native = guest.domain.connect().domainXMLToNative("qemu-argv", guest.domain.XMLDesc(_INACTIVE))
+    native = guest.domain.connect().domainXMLToNative("qemu-argv", guest.domain.XMLDesc(INACTIVE))
     expected = _devices(shlex.split(native))
     assert expected
     assert [_devices(arguments) for arguments in _command_lines(guest.uuid)] == [expected]
-
-
-FEATURE = "<features><hotplug enable='no'/></features>"
-RNG = """
-<domain>
-  {feature}
-  <devices>
-    <controller type='usb' model='qemu-xhci'/>
-    <rng model='virtio'{setting}>
-      <backend model='random'>/dev/urandom</backend>
-      <alias name='ua-rng'/>
-    </rng>
-  </devices>
-</domain>
-"""
-_UNSET = """
-<domain>
-  {feature}
-  <devices>
-    <disk type='file' device='disk'>
-      <driver name='qemu' type='{format}'/>
-      {source}
-      <target dev='vda' bus='virtio'/>
-      <alias name='ua-disk'/>
-    </disk>
-    <rng model='virtio'>
-      <backend model='random'>/dev/urandom</backend>
-      <alias name='ua-rng'/>
-    </rng>
-  </devices>
-</domain>
-"""
 
 
 def _unplugged(guest: Guest) -> set[str]:
@@ -303,28 +197,13 @@ def _unplugged(guest: Guest) -> set[str]:
     return {alias for alias, verdict in judge(guest).items() if verdict.unplugged}
 
 
-def unplaced(xml: str) -> str:
-    """Give a definition without PCI addresses and controllers: its devices go where the settings want them."""
-    domain = ElementTree.fromstring(xml)
-    devices = domain.find("devices")
-    assert devices is not None
-    for device in list(devices):
-        address = device.find("address")
-        if device.get("type") == "pci":
-            devices.remove(device)
-        elif address is not None and address.get("type") == "pci":
-            device.remove(address)
-    return ElementTree.tostring(domain, encoding="unicode")
-
-
 def test_snapshot_from_before(conn: libvirt.virConnect, events: connection.Events) -> None:
     """A snapshot from before the setting brings back what was then: a guest and a definition without it."""
-    machine = Machine("x86_64", "q35", connection.emulator("x86_64"), accel(conn, events, "x86_64"))
-    partial = _UNSET.format(feature="", format="raw", source="")
-    with living(conn, events, partial, machine, "probe.eject=none", "before") as before:
+    partial = UNSET.format(feature="", format="raw", source="")
+    with living(conn, events, partial, machine(conn, events), "probe.eject=none", "before") as before:
         before.done()
         snapshot = external_snapshot(before, "before")
-        unset = before.domain.XMLDesc(_INACTIVE)
+        unset = before.domain.XMLDesc(INACTIVE)
         before.domain.destroy()
         conn.defineXML(unplaced(unset).replace("<features>", "<features><hotplug enable='no'/>"))
         before.domain.create()
@@ -335,26 +214,8 @@ def test_snapshot_from_before(conn: libvirt.virConnect, events: connection.Event
         assert "<hotplug" not in snapshot.getXMLDesc()
         guest.domain.revertToSnapshot(snapshot)
         assert _unplugged(guest.now()) == {"ua-disk", "ua-rng"}
-        for flags in (0, _INACTIVE):
+        for flags in (0, INACTIVE):
             assert "<hotplug" not in guest.domain.XMLDesc(flags)
-
-
-INTERNAL_REVERT = "is writable but does not support snapshots"
-"""What libvirt 11.3.0 says on the way back to an internal snapshot, stock or patched; upstream mended that in 11.4."""
-
-
-def revert_to_internal(conn: libvirt.virConnect, feature: str) -> None:
-    """Make an internal snapshot of a domain that runs nothing but its firmware, and go back to it."""
-    with definitions.place(conn, "internal") as place, home("qcow2") as (_, directory):
-        disk = directory / "disk.qcow2"
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "8M"], check=True)
-        place.define(place.xml(_UNSET.format(feature=feature, format="qcow2", source=f"<source file='{disk}'/>")))
-        domain = conn.lookupByUUIDString(place.uuid)
-        domain.create()
-        snapshot = domain.snapshotCreateXML("<domainsnapshot><name>internal</name></domainsnapshot>")
-        before = domain.XMLDesc()
-        domain.revertToSnapshot(snapshot)
-        assert essence(domain.XMLDesc()) == essence(before)
 
 
 @pytest.mark.xfail(
@@ -381,7 +242,7 @@ def test_edit_of_a_running_domain(conn: libvirt.virConnect) -> None:
         assert domain.XMLDesc() == live
         assert essence(place.dump()) == (None, *essence(inactive)[1:])
         with pytest.raises(libvirt.libvirtError) as refusal:
-            domain.detachDeviceFlags(device_xml(domain, "ua-rng"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+            domain.detachDeviceFlags(cut(domain.XMLDesc(INACTIVE), "ua-rng"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
         assert refusal.value.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED
         assert "<hotplug enable='no'/>" in str(refusal.value)
         domain.destroy()

@@ -8,12 +8,12 @@ from pathlib import Path
 import libvirt
 import pytest
 
-from integration.domains.domxml import DISK_SIZE, Machine
-from integration.guest.accel import accel
+from integration.domains.domxml import DISK_SIZE
+from integration.guest.accel import machine
 from integration.guest.running import Guest, home, running
 from integration.host import connection
 
-pytestmark = pytest.mark.live
+pytestmark = pytest.mark.both
 
 _DOMAIN = """
 <domain>
@@ -64,8 +64,9 @@ _DETACH = {
 @pytest.fixture(scope="module")
 def guest(conn: libvirt.virConnect, events: connection.Events) -> Iterator[Guest]:
     """A guest with four devices that must stay, whose root has tried to eject every slot."""
-    machine = Machine("x86_64", "q35", connection.emulator("x86_64"), accel(conn, events, "x86_64"))
-    with running(conn, events, _DOMAIN, machine, "probe.eject=all probe.watch=1 probe.end=idle", "live") as live:
+    with running(
+        conn, events, _DOMAIN, machine(conn, events), "probe.eject=all probe.watch=1 probe.end=idle", "live"
+    ) as live:
         live.done()
         yield live
 

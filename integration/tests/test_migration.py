@@ -11,11 +11,8 @@ import pytest
 
 from integration.guest.running import Guest
 from integration.host import connection, daemons
-from integration.tests.test_life import CASES, alive, attempt, essence, refused
+from integration.tests.lives import CASES, INACTIVE, alive, attempt, essence, refused
 
-pytestmark = pytest.mark.live
-
-_INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 _MIGRATABLE = libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE
 _LIVE = (
     libvirt.VIR_MIGRATE_LIVE
@@ -51,24 +48,24 @@ def _back(guest: Guest, conn: libvirt.virConnect, events: connection.Events) -> 
     return guest.now(guest.domain.migrate3(conn, _TCP, _LIVE), events)
 
 
-@pytest.mark.parametrize("name", ["all-but-the-nic", "pc-all-but-the-nic"])
+@pytest.mark.parametrize("name", [pytest.param("all-but-the-nic", marks=pytest.mark.both), "pc-all-but-the-nic"])
 def test_there_and_back(conn: libvirt.virConnect, events: connection.Events, other: Host, name: str) -> None:
     """A guest goes there (peer to peer, through a socket) and comes back (by its client, with TCP)."""
     case = CASES[name]
     with alive(conn, events, case) as here:
         here.done()
-        live, inactive = here.domain.XMLDesc(), here.domain.XMLDesc(_INACTIVE)
+        live, inactive = here.domain.XMLDesc(), here.domain.XMLDesc(INACTIVE)
         parameters = {libvirt.VIR_MIGRATE_PARAM_URI: f"unix:{here.directory}/migration"}
         here.domain.migrateToURI3(other.uri, parameters, _LIVE | libvirt.VIR_MIGRATE_PEER2PEER)
         there = here.now(other.conn.lookupByUUIDString(here.uuid), other.events)
         assert essence(there.xml) == essence(live)
-        assert essence(there.domain.XMLDesc(_INACTIVE)) == essence(inactive)
+        assert essence(there.domain.XMLDesc(INACTIVE)) == essence(inactive)
         attempt(there, case)
         assert here.uuid not in {domain.UUIDString() for domain in conn.listAllDomains()}
 
         back = _back(there, conn, events)
         assert essence(back.xml) == essence(live)
-        assert essence(back.domain.XMLDesc(_INACTIVE)) == essence(inactive)
+        assert essence(back.domain.XMLDesc(INACTIVE)) == essence(inactive)
         attempt(back, case)
 
 
@@ -76,7 +73,7 @@ def test_changes_are_refused(conn: libvirt.virConnect, events: connection.Events
     """With other settings in its XML a guest does not leave; it runs on, and leaves without."""
     with alive(conn, events, CASES["all-but-the-nic"]) as guest:
         guest.done()
-        live, inactive = guest.domain.XMLDesc(), guest.domain.XMLDesc(_INACTIVE)
+        live, inactive = guest.domain.XMLDesc(), guest.domain.XMLDesc(INACTIVE)
 
         def migrate(parameter: str, xml: str) -> None:
             guest.domain.migrate3(other.conn, _TCP | {parameter: xml}, _LIVE)
@@ -89,7 +86,7 @@ def test_changes_are_refused(conn: libvirt.virConnect, events: connection.Events
         refused(guest.domain.XMLDesc(_MIGRATABLE), to_destination)
         refused(guest.domain.XMLDesc(_MIGRATABLE), migrate_peer_to_peer)
         assert guest.domain.XMLDesc() == live
-        assert guest.domain.XMLDesc(_INACTIVE) == inactive
+        assert guest.domain.XMLDesc(INACTIVE) == inactive
         assert not [domain for domain in other.conn.listAllDomains() if domain.UUIDString() == guest.uuid]
 
         contradicting = inactive.replace(" hotplug='yes'", " hotplug='no'")

@@ -2,70 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from itertools import cycle
 
-import libvirt
-import pytest
-
-from integration.domains import definitions, domxml
 from integration.domains.definitions import Definition
-from integration.domains.layout import Layout
 from integration.domains.pci import Address
-from integration.oracle.rules import ALL_OFF, assert_placed
-
-NO, YES = " hotplug='no'", " hotplug='yes'"
-
-
-def domain(devices: str, feature: str = ALL_OFF) -> str:
-    """Write a partial domain."""
-    return f"<domain><features>{feature}</features><devices>{devices}</devices></domain>"
-
-
-def nic(number: int, setting: str = "", model: str = "virtio", address: str = "") -> str:
-    """Write a NIC whose alias tells its number."""
-    return (
-        f"<interface type='user'{setting}><mac address='52:54:00:00:{number >> 8:02x}:{number & 255:02x}'/>"
-        f"<model type='{model}'/><alias name='ua-nic{number}'/>{address}</interface>"
-    )
-
-
-def hostdev(number: int) -> str:
-    """Write an assigned device; it need not exist to be defined."""
-    return (
-        "<hostdev mode='subsystem' type='pci' managed='yes'><source>"
-        f"<address domain='0' bus='0xfe' slot='{number % 32}' function='{number // 32}'/></source>"
-        f"<alias name='ua-host{number}'/></hostdev>"
-    )
-
-
-def addresses(xml: str) -> dict[str, Address]:
-    """Give the addresses of all devices, by alias."""
-    return {device.alias: device.address for device in Layout(xml).devices if device.alias}
-
-
-def append(xml: str, devices: str) -> str:
-    """Add devices to a whole domain."""
-    return xml.replace("</devices>", devices + "</devices>")
-
-
-def without(xml: str, alias: str) -> str:
-    """Remove the device called ``alias`` from a whole domain."""
-    whole = domxml.parse(xml)
-    devices = whole.find("devices")
-    assert devices is not None
-    (device,) = (device for device in devices if device.find(f"alias[@name='{alias}']") is not None)
-    devices.remove(device)
-    return domxml.text(whole)
-
-
-@pytest.fixture
-def place(conn: libvirt.virConnect, request: pytest.FixtureRequest) -> Iterator[Definition]:
-    """A place to define a domain at."""
-    label = re.sub(r"\W+", "-", request.node.name)[:20]
-    with definitions.place(conn, f"placement-{label}") as definition:
-        yield definition
+from integration.domains.snippets import YES, addresses, append, domain, hostdev, nic, without
+from integration.oracle.rules import assert_placed
 
 
 def test_more_devices_never_move_earlier_ones(place: Definition) -> None:

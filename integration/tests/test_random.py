@@ -8,8 +8,6 @@ to libvirt's own qemuxmlconftest.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
@@ -18,12 +16,12 @@ import pytest
 from hypothesis import HealthCheck, event, given, note, settings
 from hypothesis import strategies as st
 
-from integration.domains import definitions, domxml
+from integration.domains import domxml
 from integration.domains.definitions import Definition
 from integration.domains.layout import Device, Layout
 from integration.domains.pci import Address
-from integration.oracle.rules import ALL_OFF, assert_placed, can_plug, can_unplug
-from integration.tests.test_placement import NO, YES
+from integration.domains.snippets import ALL_OFF, NO, YES, stripped
+from integration.oracle.rules import assert_placed, can_plug, can_unplug
 
 OUR_CODES = (libvirt.VIR_ERR_XML_ERROR, libvirt.VIR_ERR_CONFIG_UNSUPPORTED)
 _COUNT = os.environ.get("RANDOM_DOMAINS", "")
@@ -193,11 +191,6 @@ def domains(draw: st.DrawFn) -> str:
     return f"<domain>{system}<features>{feature}{apic}</features><devices>{''.join(parts)}</devices></domain>"
 
 
-def stripped(xml: str) -> str:
-    """Remove the settings."""
-    return re.sub(r"<hotplug [^>]*>|(?<!<target) hotplug=.(?:yes|no).", "", xml)
-
-
 def _devices(xml: str) -> list[Element]:
     """Give the elements of the devices that may have a PCI address."""
     everything = domxml.parse(xml).iterfind("devices/*")
@@ -281,13 +274,6 @@ def must_fit(given: str) -> bool:
     # four slots are left for ports, eight to a slot, of which one may be for a bridge and its slots
     ports = sum(_wants_a_port(given, item) for item in unplaced)
     return ports <= 8 * 3 and len(unplaced) - ports <= 8 * (slots - 4)
-
-
-@pytest.fixture(scope="module")
-def place(conn: libvirt.virConnect) -> Iterator[Definition]:
-    """A place to define a domain at."""
-    with definitions.place(conn, "random") as definition:
-        yield definition
 
 
 def _refusal_is_just(place: Definition, partial: str, error: libvirt.libvirtError) -> None:

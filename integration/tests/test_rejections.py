@@ -6,13 +6,11 @@ the first line and a text that the message must contain on each further one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import libvirt
 import pytest
 
-from integration.domains import definitions
 from integration.domains.definitions import Definition
 from integration.paths import DATA
 
@@ -22,12 +20,10 @@ _BEFORE = "<domain><devices><rng model='virtio'><backend model='random'>/dev/ura
 pytestmark = pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 
 
-@pytest.fixture
-def place(conn: libvirt.virConnect, path: Path) -> Iterator[Definition]:
-    """A place with a domain already defined."""
-    with definitions.place(conn, f"rejected-{path.stem}") as definition:
-        definition.define(definition.xml(_BEFORE))
-        yield definition
+@pytest.fixture(autouse=True)
+def _before(place: Definition) -> None:
+    """A domain that is already defined."""
+    place.define(place.xml(_BEFORE))
 
 
 def _check(error: libvirt.libvirtError, path: Path) -> None:

@@ -1,58 +1,23 @@
 """Stored definitions through a restart of the daemon.
 
-These tests stop and start the private daemon, through ./run, so they are the last ones.
+These tests stop and start a daemon of their own.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import libvirt
 import pytest
 
 from integration.domains import definitions, domxml
+from integration.domains.snippets import unplaced
 from integration.guest.running import home
 from integration.host import connection
-from integration.host.daemons import held, run
-from integration.paths import BUILD, DATA
-from integration.tests.test_life import unplaced
-
-pytestmark = [pytest.mark.restarts, pytest.mark.live]
-
-
-def stored() -> Path:
-    """Give the directory of the private daemon's definitions (PRIVATE_CONFIG_DIR, if that is set)."""
-    if "PRIVATE_CONFIG_DIR" in os.environ:
-        return Path(os.environ["PRIVATE_CONFIG_DIR"])
-    return BUILD / ("etc/libvirt/qemu" if os.geteuid() == 0 else "user/cfg/libvirt/qemu")
-
-
-def _capabilities(emulator: Path) -> Path:
-    """Give the file in which the private daemon remembers what an emulator can do."""
-    directory = "var/cache" if os.geteuid() == 0 else "user/cache"
-    name = hashlib.sha256(os.fsencode(emulator)).hexdigest()
-    return BUILD / directory / f"libvirt/qemu/capabilities/{name}.xml"
-
-
-@pytest.fixture
-def restart() -> Iterator[Callable[[], None]]:
-    """A function that ends the private daemon and starts it again."""
-    if "PRIVATE_CONFIG_DIR" not in os.environ and not os.environ.get("LIBVIRT_DEFAULT_URI", "").endswith("-sock"):
-        pytest.skip("not run by ./run: no daemon of ours to restart")
-
-    with ExitStack() as holders:
-
-        def again() -> None:
-            run("--stop")
-            # ./run lets an idle daemon end; this one is wanted until the test is over.
-            holders.enter_context(held())
-
-        yield again
+from integration.host.exchanged import Exchanged
+from integration.paths import DATA
 
 
 @pytest.mark.parametrize(
@@ -63,15 +28,14 @@ def restart() -> Iterator[Callable[[], None]]:
     ],
     ids=lambda path: path.stem,
 )
-def test_a_contradicting_definition_stays(restart: Callable[[], None], path: Path) -> None:
+def test_a_contradicting_definition_stays(daemon: Exchanged, path: Path) -> None:
     """A stored definition that contradicts itself stays listed, and says at start why it cannot."""
     name = f"{connection.PREFIX}{os.getpid()}-stored"
     domain = definitions.named(path.read_text(), name, str(uuid.uuid4()))
-    kept = stored() / f"{name}.xml"
+    kept = daemon.definitions / f"{name}.xml"
     kept.write_text(domxml.text(domain))
     try:
-        restart()
-        conn = connection.connect()
+        conn = daemon.become()
         assert name in {found.name() for found in conn.listAllDomains()}
         listed = conn.lookupByName(name)
         before = listed.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
@@ -85,7 +49,6 @@ def test_a_contradicting_definition_stays(restart: Callable[[], None], path: Pat
         # What the message says to do is what mends it.
         conn.defineXML(unplaced(before))
         connection.discard(listed)
-        conn.close()
     finally:
         kept.unlink(missing_ok=True)
 
@@ -104,21 +67,21 @@ _OFF_PORT = """
 """
 
 
-def test_a_qemu_without_the_property(restart: Callable[[], None]) -> None:
+@pytest.mark.both
+def test_a_qemu_without_the_property(daemon: Exchanged) -> None:
     """With a QEMU that cannot turn hotplug off, a stored domain stays listed, and says why it does not start."""
     with home("no-property") as (name, directory):
         emulator = directory / "qemu"
         emulator.write_text(f'#!/bin/sh\nexec {definitions.machine().emulator} "$@"\n')
         emulator.chmod(0o755)
         xml = domxml.text(definitions.named(_OFF_PORT.format(emulator=emulator), name, str(uuid.uuid4())))
-        connection.connect().defineXML(xml)
-        known = _capabilities(emulator)
+        daemon.become().defineXML(xml)
+        known = daemon.capabilities(emulator)
         able = known.read_text()
         known.write_text(able.replace(_PROPERTY, ""))
         assert known.read_text() != able
         try:
-            restart()
-            conn = connection.connect()
+            conn = daemon.become()
             listed = conn.lookupByName(name)
             before = listed.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
             with pytest.raises(libvirt.libvirtError) as refusal:
@@ -129,6 +92,5 @@ def test_a_qemu_without_the_property(restart: Callable[[], None]) -> None:
             # As with 'virsh edit'.
             conn.defineXML(before.replace(str(emulator), definitions.machine().emulator)).create()
             connection.discard(listed)
-            conn.close()
         finally:
             known.unlink(missing_ok=True)

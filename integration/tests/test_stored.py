@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Iterator
 
 import libvirt
 import pytest
 
 from integration.domains import definitions
 from integration.domains.definitions import Definition
+from integration.domains.snippets import NO, PC, YES, addresses, append, domain, rng, without
 from integration.guest.pool import Pool
 from integration.oracle import expectations, rules
 from integration.oracle.cases import Case, Expected
-from integration.tests.test_placement import NO, YES, addresses, append, domain, without
-
-_PC = "<os><type arch='x86_64' machine='pc'>hvm</type></os>"
-
-
-def rng(number: int, setting: str = "") -> str:
-    """Write a device that costs its guest little, so that there can be many."""
-    backend = "<backend model='builtin'/>"
-    return f"<rng model='virtio'{setting}>{backend}<alias name='ua-rng{number}'/></rng>"
-
-
-@pytest.fixture
-def place(conn: libvirt.virConnect, request: pytest.FixtureRequest) -> Iterator[Definition]:
-    """A place to define a domain at."""
-    label = re.sub(r"\W+", "-", request.node.name)[:20]
-    with definitions.place(conn, f"stored-{label}") as definition:
-        yield definition
 
 
 def _case(name: str, xml: str, machine: str, answers: dict[str, tuple[str, str]]) -> Case:
@@ -91,7 +73,7 @@ def test_i440fx_full(place: Definition, pool: Pool) -> None:
     for number in range(32):
         devices += rng(number)
         try:
-            xml = place.define(place.xml(domain(devices).replace("<features>", _PC + "<features>")))
+            xml = place.define(place.xml(domain(devices).replace("<features>", PC + "<features>")))
         except libvirt.libvirtError as refusal:
             assert refusal.get_error_code() == libvirt.VIR_ERR_CONFIG_UNSUPPORTED
             assert f"'ua-rng{number}'" in str(refusal)

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -24,56 +22,17 @@ import pytest
 
 from integration.domains import definitions, domxml
 from integration.domains.layout import Layout
+from integration.domains.snippets import ALL_OFF, PC, cut
 from integration.guest.running import home
 from integration.host import connection, daemons
-from integration.paths import BUILD
-from integration.tests.test_life import (
-    CASES,
-    FEATURE,
-    INTERNAL_REVERT,
-    RNG,
-    alive,
-    attempt,
-    device_xml,
-    revert_to_internal,
-)
-from integration.tests.test_restart import stored
+from integration.host.exchanged import Exchanged
+from integration.tests.lives import CASES, FEATURE, INACTIVE, INTERNAL_REVERT, RNG, alive, attempt, revert_to_internal
 
-pytestmark = [pytest.mark.restarts, pytest.mark.live]
+pytestmark = pytest.mark.guest
 
-_INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 _UNKNOWN = "unexpected feature 'hotplug'"
 """What stock says of the feature."""
 _NO = " hotplug='no'"
-
-
-class Daemon:
-    """The private daemon: one at a time, of the kind asked for last."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._conn = connection.connect()
-        self._stack.callback(self._conn.close)
-
-    def become(self, *options: str, how: signal.Signals = signal.SIGTERM) -> libvirt.virConnect:
-        """End the daemon and start that of ./run OPTIONS; give a connection. Guests run on."""
-        daemons.end(self._conn, how)
-        self._conn = connection.connect(self._stack.enter_context(daemons.held(*options)))
-        self._stack.callback(self._conn.close)
-        return self._conn
-
-    def close(self) -> None:
-        """Have the patched daemon again, remove what is left, and forget all connections."""
-        connection.sweep(self.become(), own=True)
-        self._stack.close()
-
-
-@pytest.fixture
-def daemon() -> Iterator[Daemon]:
-    """The private daemon, to be exchanged; in the beginning and in the end it is the patched one."""
-    one = Daemon()
-    yield one
-    one.close()
 
 
 def _partial(setting: str) -> str:
@@ -84,8 +43,8 @@ def _partial(setting: str) -> str:
 class Park:
     """Small domains that run their firmware, and what of them lies on disk."""
 
-    def __init__(self, conn: libvirt.virConnect, directory: Path, name: str) -> None:
-        self.conn, self.directory, self._name = conn, directory, name
+    def __init__(self, daemon: Exchanged, directory: Path, name: str) -> None:
+        self.conn, self._stored, self.directory, self._name = daemon.become(), daemon.definitions, directory, name
         self.files: dict[str, bytes] = {}
 
     def name(self, label: str) -> str:
@@ -106,7 +65,7 @@ class Park:
 
     def stored(self, label: str) -> bytes:
         """Read the stored definition."""
-        return (stored() / f"{self.name(label)}.xml").read_bytes()
+        return (self._stored / f"{self.name(label)}.xml").read_bytes()
 
     def listed(self) -> dict[str, bool]:
         """Give the domains that the daemon lists, and whether they run."""
@@ -115,21 +74,20 @@ class Park:
 
 
 @pytest.fixture
-def park(daemon: Daemon) -> Iterator[Park]:
+def park(daemon: Exchanged) -> Iterator[Park]:
     """A place for small domains; the daemon is the patched one in the beginning."""
     with home("park") as (name, directory):
-        yield Park(daemon.become(), directory, name)
+        yield Park(daemon, directory, name)
 
 
 _SNAPSHOT = "<domainsnapshot><name>s</name><memory snapshot='external' file='{}'/></domainsnapshot>"
-_PC = "<os><type arch='x86_64' machine='pc'>hvm</type></os>"
 
 
-def test_unused_setting(daemon: Daemon, park: Park) -> None:
+def test_unused_setting(daemon: Exchanged, park: Park) -> None:
     """Without the setting nothing differs when guests go from stock to patched and back, byte for byte."""
     park.conn = daemon.become("--stock")
     park.add("q35", _partial("unused"))
-    park.add("pc", _partial("unused").replace("<devices>", _PC + "<devices>"))
+    park.add("pc", _partial("unused").replace("<devices>", PC + "<devices>"))
     park.add("managed", _partial("unused")).managedSave()
     image = str(park.directory / "image")
     park.add("saved", _partial("unused")).save(image)
@@ -140,7 +98,7 @@ def test_unused_setting(daemon: Daemon, park: Park) -> None:
             label: (
                 running,
                 park.domain(label).XMLDesc(),
-                park.domain(label).XMLDesc(_INACTIVE),
+                park.domain(label).XMLDesc(INACTIVE),
                 park.stored(label),
                 [snapshot.getXMLDesc() for snapshot in park.domain(label).listAllSnapshots()],
             )
@@ -163,7 +121,7 @@ def test_unused_setting(daemon: Daemon, park: Park) -> None:
     # A backup of the definition, taken from stock, comes back as it was.
     for label, (_, _, backup, _, _) in before.items():
         park.conn.defineXML(backup)
-        assert park.domain(label).XMLDesc(_INACTIVE) == backup
+        assert park.domain(label).XMLDesc(INACTIVE) == backup
 
 
 def _fill(park: Park, setting: str) -> None:
@@ -182,12 +140,13 @@ def _refused_by_stock(action: Callable[[], object]) -> None:
     assert _UNKNOWN in str(refusal.value)
 
 
-def test_rollback_with_the_feature(daemon: Daemon, park: Park) -> None:
+@pytest.mark.both
+def test_rollback_with_the_feature(daemon: Exchanged, park: Park) -> None:
     """Stock refuses or does not list what has enable='no', and loses none of it: it is all there afterwards."""
     _fill(park, "feature")
     before = park.listed()
     live = {label: park.domain(label).XMLDesc() for label in before}
-    backup = park.domain("feature-running").XMLDesc(_INACTIVE)
+    backup = park.domain("feature-running").XMLDesc(INACTIVE)
     image = park.directory / "feature.saved"
 
     park.conn = daemon.become("--stock")
@@ -208,20 +167,20 @@ def test_rollback_with_the_feature(daemon: Daemon, park: Park) -> None:
     assert {"<hotplug enable='no'/>" in park.domain(label).XMLDesc() for label in before} == {True}
 
 
-def test_rollback_by_the_steps(daemon: Daemon, park: Park) -> None:
+def test_rollback_by_the_steps(daemon: Exchanged, park: Park) -> None:
     """As README.md tells: without the feature and started again, guests are managed by stock, and where they were."""
     placed = {}
-    for label, system in (("q35", ""), ("pc", _PC)):
+    for label, system in (("q35", ""), ("pc", PC)):
         domain = park.add(label, _partial("feature").replace("<devices>", system + "<devices>"))
-        placed[label] = Layout(domain.XMLDesc(_INACTIVE))
-        subprocess.run(["virsh", "set-pci-hotplug", domain.name(), "default", "--compat"], check=True)
-        assert "<hotplug" not in domain.XMLDesc(_INACTIVE)
+        placed[label] = Layout(domain.XMLDesc(INACTIVE))
+        park.conn.defineXML(domain.XMLDesc(INACTIVE).replace(ALL_OFF, ""))
+        assert "<hotplug" not in domain.XMLDesc(INACTIVE)
         domain.destroy()
         domain.create()
     park.conn = daemon.become("--stock")
     assert park.listed() == dict.fromkeys(placed, True)
     for label, before in placed.items():
-        layout = Layout(park.domain(label).XMLDesc(_INACTIVE))
+        layout = Layout(park.domain(label).XMLDesc(INACTIVE))
         assert (layout.devices, layout.controllers) == (before.devices, before.controllers)
     # Why the steps warn of this on pc.
     image = str(park.directory / "pc.saved")
@@ -230,14 +189,14 @@ def test_rollback_by_the_steps(daemon: Daemon, park: Park) -> None:
     assert Layout(park.domain("pc").XMLDesc()).controllers[0].hotplug == ""
 
 
-def test_rollback_with_the_attribute(daemon: Daemon, park: Park) -> None:
+def test_rollback_with_the_attribute(daemon: Exchanged, park: Park) -> None:
     """Stock passes over the attribute: guests and addresses stay; what stock writes has no attribute any more."""
     _fill(park, "attribute")
     before = park.listed()
-    placed = {label: _without_attribute(park.domain(label).XMLDesc(_INACTIVE)) for label in before}
+    placed = {label: _without_attribute(park.domain(label).XMLDesc(INACTIVE)) for label in before}
     park.conn = daemon.become("--stock")
     assert park.listed() == before
-    assert {label: park.domain(label).XMLDesc(_INACTIVE) for label in before} == placed
+    assert {label: park.domain(label).XMLDesc(INACTIVE) for label in before} == placed
     assert {label: park.stored(label) for label in park.files} == park.files
     park.domain("attribute-managed").create()
     park.conn.restore(str(park.directory / "attribute.saved"))
@@ -250,7 +209,7 @@ def test_rollback_with_the_attribute(daemon: Daemon, park: Park) -> None:
     park.conn = daemon.become()
     assert park.listed() == dict.fromkeys(before, True)
     assert {label for label in before if _NO in park.domain(label).XMLDesc()} == set()
-    assert {label for label in before if _NO in park.domain(label).XMLDesc(_INACTIVE)} == set(before) - written
+    assert {label for label in before if _NO in park.domain(label).XMLDesc(INACTIVE)} == set(before) - written
 
 
 def _without_attribute(xml: str) -> str:
@@ -260,7 +219,7 @@ def _without_attribute(xml: str) -> str:
 _LIVE = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
 
 
-def test_migration_to_and_from_stock(daemon: Daemon, park: Park) -> None:
+def test_migration_to_and_from_stock(daemon: Exchanged, park: Park) -> None:
     """A guest with enable='no' does not go to stock; what stock can take goes there and comes back."""
     labels = ("feature", "attribute", "unused")
     for label in labels:
@@ -284,7 +243,7 @@ def test_migration_to_and_from_stock(daemon: Daemon, park: Park) -> None:
     assert park.listed() == dict.fromkeys(labels, True)
 
 
-def test_internal_snapshot_on_stock(daemon: Daemon) -> None:
+def test_internal_snapshot_on_stock(daemon: Exchanged) -> None:
     """That 11.3.0 does not revert to internal snapshots is stock's: see test_life.py."""
     with pytest.raises(libvirt.libvirtError) as failure:
         revert_to_internal(daemon.become("--stock"), "")
@@ -311,7 +270,7 @@ def _check_refusals(domain: libvirt.virDomain) -> None:
     before = domain.XMLDesc()
     rng = "<rng model='virtio'{}><backend model='random'>/dev/urandom</backend></rng>"
     for action, xml, code in (
-        (domain.detachDeviceFlags, device_xml(domain, "ua-rng"), libvirt.VIR_ERR_OPERATION_UNSUPPORTED),
+        (domain.detachDeviceFlags, cut(domain.XMLDesc(INACTIVE), "ua-rng"), libvirt.VIR_ERR_OPERATION_UNSUPPORTED),
         (domain.attachDeviceFlags, rng.format(""), libvirt.VIR_ERR_OPERATION_UNSUPPORTED),
         # The one port is taken.
         (domain.attachDeviceFlags, rng.format(" hotplug='yes'"), libvirt.VIR_ERR_CONFIG_UNSUPPORTED),
@@ -322,20 +281,21 @@ def _check_refusals(domain: libvirt.virDomain) -> None:
     assert domain.XMLDesc() == before
 
 
-def _check_definitions(conn: libvirt.virConnect) -> None:
+def _check_definitions(conn: libvirt.virConnect, directory: Path) -> None:
     """Every stored definition is whole, and known."""
     names = {domain.name() for domain in conn.listAllDomains()}
-    for path in stored().glob("*.xml"):
+    for path in directory.glob("*.xml"):
         assert ElementTree.parse(path).findtext("name") in names, path
 
 
-def test_killed(daemon: Daemon) -> None:
+@pytest.mark.both
+def test_killed(daemon: Exchanged) -> None:
     """Killed while a guest runs and domains are being defined: nothing is half written, and all is as before."""
     conn, case = daemon.become(), CASES["all-but-the-nic"]
     events = connection.Events(conn)
     with alive(conn, events, case) as guest, home("defined") as (name, _), ThreadPoolExecutor() as pool:
         guest.done()
-        live, inactive, ids = guest.domain.XMLDesc(), guest.domain.XMLDesc(_INACTIVE), guest.ids()
+        live, inactive, ids = guest.domain.XMLDesc(), guest.domain.XMLDesc(INACTIVE), guest.ids()
         for _ in range(3):
             begun = [threading.Event() for _ in range(2)]
             writers = [
@@ -349,16 +309,16 @@ def test_killed(daemon: Daemon) -> None:
             conn = daemon.become(how=signal.SIGKILL)
             for writer in writers:
                 writer.result()
-            _check_definitions(conn)
+            _check_definitions(conn, daemon.definitions)
             guest.domain = conn.lookupByUUIDString(guest.uuid)
             assert guest.domain.XMLDesc() == live
-            assert guest.domain.XMLDesc(_INACTIVE) == inactive
+            assert guest.domain.XMLDesc(INACTIVE) == inactive
             assert guest.ids() == ids
             _check_refusals(guest.domain)
         attempt(guest.now(events=connection.Events(conn)), case)
 
 
-def test_taken_over_and_back(daemon: Daemon) -> None:
+def test_taken_over_and_back(daemon: Exchanged) -> None:
     """A guest that cannot eject still cannot after stock, which did not list it, was there."""
     conn, case = daemon.become(), CASES["all-but-the-nic"]
     with alive(conn, connection.Events(conn), case) as guest:
@@ -373,30 +333,24 @@ def test_taken_over_and_back(daemon: Daemon) -> None:
         attempt(guest.now(events=connection.Events(conn)), case)
 
 
-def test_autostart() -> None:
+def test_autostart(daemon: Exchanged) -> None:
     """A daemon that starts on a host that just booted starts the domain as it was defined."""
-    with daemons.held("--host=b") as uri:
-        conn = connection.connect(uri)
-        connection.sweep(conn)
-        name = f"{connection.PREFIX}{os.getpid()}-autostart"
-        domain = conn.defineXML(domxml.text(definitions.named(_partial("feature"), name, str(uuid.uuid4()))))
-        domain.setAutostart(1)
-        before = Layout(domain.XMLDesc(_INACTIVE)).device("ua-rng")
-        daemons.end(conn)
+    name = f"{connection.PREFIX}{os.getpid()}-autostart"
+    conn = daemon.become()
+    domain = conn.defineXML(domxml.text(definitions.named(_partial("feature"), name, str(uuid.uuid4()))))
+    domain.setAutostart(1)
+    before = Layout(domain.XMLDesc(INACTIVE)).device("ua-rng")
+    daemons.end(conn)
     # A daemon leaves this until the host boots.
-    markers = list((BUILD / "host-b").rglob("autostarted"))
+    markers = list(daemon.host.top.rglob("autostarted"))
     assert markers
     for marker in markers:
         marker.unlink()
-    with daemons.held("--host=b") as uri:
-        conn = connection.connect(uri)
-        domain = conn.lookupByName(name)
-        deadline = time.monotonic() + 60
-        while not domain.isActive():
-            assert time.monotonic() < deadline, "not started"
-            time.sleep(0.1)
-        xml = domain.XMLDesc()
-        connection.discard(domain)
-        conn.close()
+    domain = daemon.become().lookupByName(name)
+    deadline = time.monotonic() + 60
+    while not domain.isActive():
+        assert time.monotonic() < deadline, "not started"
+        time.sleep(0.1)
+    xml = domain.XMLDesc()
     assert Layout(xml).device("ua-rng") == before
-    assert "<hotplug enable='no'/>" in xml
+    assert ALL_OFF in xml
