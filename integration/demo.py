@@ -1,49 +1,51 @@
-"""The main job in one command: ``./run python3 -m integration.demo`` (``make demo``).
+"""The main job in one command: ``./run python3 -m integration.demo [DOMAIN.xml]`` (``make demo [XML=DOMAIN.xml]``).
 
 Starts the same q35 guest twice on the patched daemon, once as libvirt places its devices today and
-once with ``<hotplug enable='no'/>``. In both, the guest's root tries to eject every slot. Shows
-where each device sits and whether the guest could unplug it; exits with 0 only if the first guest
-could unplug all and the second none.
+once with ``<hotplug enable='no'/>``. In both, the guest's root first ejects every slot that its kernel offers, then
+attacks: it writes the registers itself. Shows where each device sits and by what it was removed; exits with 0 only if
+the first guest lost all and the second none.
+
+With a domain as ``virsh dumpxml`` prints it, starts our guest in one with the same machine, devices and addresses, and
+exits with 1 if a device that must not be unplugged was removed, or one that must be unpluggable was not.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from xml.etree.ElementTree import SubElement
+from xml.etree.ElementTree import ParseError, SubElement
 
 import libvirt
 
 from integration.domains import domxml, drawing
 from integration.domains.domxml import Machine
-from integration.domains.layout import Device
+from integration.domains.layout import Device, Layout
+from integration.domains.standin import stand_in
 from integration.guest.accel import accel
 from integration.guest.debian import FetchError
 from integration.guest.image import image
-from integration.guest.running import Guest, GuestError, running
+from integration.guest.report import Report
+from integration.guest.running import GuestError, running
 from integration.host import connection
-from integration.oracle.verdict import Verdict, judge
+from integration.oracle.verdict import Verdict, attack, judge
 
 DOMAIN = Path(__file__).with_name("data") / "demo.xml"
 _ARCH = "x86_64"
-_WORDS = "probe.eject=all probe.end=idle"
+_WORDS = "probe.end=ask"
+_TRIED = {
+    "polite": "echo 0 > /sys/bus/pci/slots/*/power",
+    "slot-control": "Slot Control of {} PCIe ports",
+    "acpi": "ACPI eject registers",
+    "shpc": "SHPC of {} bridges",
+}
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One of the two guests: how many of its devices it could unplug."""
-
-    unplugged: int
-    devices: int
-
-    @property
-    def count(self) -> str:
-        """The count as it is shown, such as "6 of 6"."""
-        return f"{self.unplugged} of {self.devices}"
+def _count(verdicts: list[Verdict]) -> str:
+    return f"{sum(verdict.unplugged for verdict in verdicts)} of {len(verdicts)}"
 
 
 class Progress:
@@ -57,45 +59,41 @@ class Progress:
         print(f"[{time.monotonic() - self._start:4.0f} s] {text}", file=sys.stderr, flush=True)
 
 
-def _follow(guest: Guest, say: Progress) -> Callable[[], None]:
-    """Give a function that says what the guest has newly reached."""
-    said: set[str] = set()
-
-    def once(key: str, text: str) -> None:
-        if key not in said:
-            said.add(key)
-            say(text)
-
-    def tick() -> None:
-        report = guest.report
-        if "boot" in report.reached:
-            once("boot", f"  Linux {report.kernel} is up, loading drivers")
-        if "before" in report.reached:
-            once("slots", f"  its root sees {len(report.slots)} slots that it can try to eject")
-        for eject in report.ejects:
-            once(eject.slot, f"  echo 0 > /sys/bus/pci/slots/{report.slots.get(eject.slot)}/power: {eject.result}")
-
-    return tick
+def _told(report: Report, attempt: str, removed: int) -> str:
+    """Say what root tried just now, and what became of it."""
+    targets = [attack for attack in report.attacks if attack.kind == attempt and attack.result != "absent"]
+    if attempt == "polite":
+        text = _TRIED[attempt] if report.slots else "no slot under /sys/bus/pci/slots to eject"
+    elif not targets:
+        return f"  root attacks: {_TRIED[attempt].format('').replace('  ', ' ')}: none here"
+    else:
+        text = f"root attacks: {_TRIED[attempt].format(len(targets))}"
+        if any(attack.result == "refused" for attack in targets):
+            text += " (its kernel refuses)"
+    return f"  {text}: {removed or 'no'} device{'' if removed == 1 else 's'} removed"
 
 
 def _note(verdict: Verdict) -> str:
-    mark = "UNPLUGGED " if verdict.unplugged else "stays     "
-    return f"{mark} ({verdict})"
+    if not verdict.unplugged:
+        return f"stays                      ({verdict})"
+    return f"REMOVED by {verdict.by or 'root':<14}  ({verdict})"
 
 
 def _try(
     conn: libvirt.virConnect, events: connection.Events, partial: str, machine: Machine, title: str, say: Progress
-) -> Outcome:
+) -> list[Verdict]:
     """Run one guest, judge its devices and show them.
 
     The devices are those that QEMU knows by a name, which the chipset's own are not.
     """
     say(f"starting a guest: {title}")
     with running(conn, events, partial, machine, _WORDS, "demo") as guest:
-        tick = _follow(guest, say)
-        guest.done(tick=tick)
-        tick()
-        verdicts = judge(guest)
+        guest.wait(lambda report: "boot" in report.reached)
+        say(f"  Linux {guest.report.kernel} is up, loading drivers")
+        guest.done()
+        by = attack(guest, lambda attempt, removed: say(_told(guest.report, attempt, removed)))
+        say("  waiting whether more goes")
+        verdicts = judge(guest, by)
     counted = {alias: verdict for alias, verdict in verdicts.items() if alias in guest.started_with}
 
     def note(device: Device) -> str:
@@ -105,7 +103,7 @@ def _try(
     for line in drawing.draw(guest.layout, set(counted), note):
         print(f"  {line}")
     print(flush=True)
-    return Outcome(sum(verdict.unplugged for verdict in counted.values()), len(counted))
+    return list(counted.values())
 
 
 def _with_hotplug_off(partial: str) -> str:
@@ -115,37 +113,72 @@ def _with_hotplug_off(partial: str) -> str:
     return domxml.text(domain)
 
 
-def demo() -> bool:
-    """Run both guests and print what they could do; True if it is what it should be."""
-    say = Progress()
-    image(_ARCH)
-    conn = connection.connect()
-    connection.sweep(conn)
-    events = connection.Events(conn)
-    say("looking whether KVM runs guests here")
-    machine = Machine(_ARCH, "q35", connection.emulator(_ARCH), accel(conn, events, _ARCH))
+def _say_what(conn: libvirt.virConnect, machine: Machine, say: Progress) -> None:
     version = conn.getLibVersion()
+    qemu = subprocess.run([machine.emulator, "--version"], check=True, capture_output=True, text=True).stdout
     say(
-        f"libvirt {version // 1000000}.{version // 1000 % 1000}.{version % 1000}, {machine.emulator},"
+        f"libvirt {version // 1000000}.{version // 1000 % 1000}.{version % 1000}, {qemu.splitlines()[0]},"
         f" {'KVM' if machine.accel == 'kvm' else 'no KVM: emulated (TCG)'}"
     )
+
+
+def demo(conn: libvirt.virConnect, say: Progress) -> bool:
+    """Run both guests and print what they could do; True if it is what it should be."""
+    events = connection.Events(conn)
+    image(_ARCH)
+    machine = Machine(_ARCH, "q35", connection.emulator(_ARCH), accel(conn, events, _ARCH))
+    _say_what(conn, machine, say)
     partial = DOMAIN.read_text()
     first = _try(conn, events, partial, machine, "As libvirt places devices today", say)
     second = _try(
         conn, events, _with_hotplug_off(partial), machine, "With <features><hotplug enable='no'/></features>", say
     )
-    print("Devices that the guest's root could unplug:")
-    print(f"  today:                   {first.count}")
-    print(f"  <hotplug enable='no'/>:  {second.count}", flush=True)
-    return first.unplugged == first.devices == second.devices > 0 and second.unplugged == 0
+    print("Devices that the guest's root could have removed:")
+    print(f"  today:                   {_count(first)}")
+    print(f"  <hotplug enable='no'/>:  {_count(second)}", flush=True)
+    return (
+        all(verdict.unplugged for verdict in first) and not any(verdict.unplugged for verdict in second) and bool(first)
+    )
+
+
+def broken(setting: str, verdict: Verdict) -> bool:
+    """Say whether what became of a device breaks what its setting promises: no, yes, or nothing if empty."""
+    return {"no": verdict.unplugged, "yes": not verdict.unplugged}.get(setting, False)
+
+
+def examine(conn: libvirt.virConnect, say: Progress, given: str) -> bool:
+    """Run a guest in a domain like the given one and print what it could do; True if no promise is broken."""
+    events = connection.Events(conn)
+    domain, left_out = stand_in(given)
+    arch, kind = domxml.kind(domxml.text(domain))
+    image(arch)
+    own = Layout(given).emulator
+    emulator = own if os.access(own, os.X_OK) and not os.environ.get("QEMU") else connection.emulator(arch)
+    machine = Machine(arch, kind, emulator, accel(conn, events, arch))
+    _say_what(conn, machine, say)
+    if left_out:
+        print(f"Left out, and not tried: {', '.join(left_out)}")
+    verdicts = _try(conn, events, domxml.text(domain), machine, f"{arch} {kind}, with its devices and addresses", say)
+    default = Layout(given).default
+    wrong = [verdict for verdict in verdicts if broken(verdict.device.setting or default, verdict)]
+    for verdict in wrong:
+        promise = "must not be unplugged" if verdict.unplugged else "must be unpluggable"
+        print(f"BROKEN: {verdict.device.label} at {verdict.device.address} {promise}")
+    print(f"Devices that the guest's root could have removed: {_count(verdicts)}")
+    print(f"Devices whose setting is broken: {len(wrong)}", flush=True)
+    return not wrong
 
 
 def main() -> int:
     """Run the demo and give the exit status: 0 as promised, 1 not so, 2 it could not be run."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        return 0 if demo() else 1
-    except (libvirt.libvirtError, GuestError, FetchError, RuntimeError) as error:
+        say = Progress()
+        conn = connection.connect()
+        connection.sweep(conn)
+        kept = examine(conn, say, Path(sys.argv[1]).read_text()) if len(sys.argv) > 1 else demo(conn, say)
+        return 0 if kept else 1
+    except (libvirt.libvirtError, GuestError, FetchError, RuntimeError, OSError, ParseError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

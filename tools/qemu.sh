@@ -1,7 +1,8 @@
 #!/bin/sh
 # qemu.sh WHICH: print the paths of the QEMU under test: qemu-system-x86_64, then qemu-system-aarch64 if there is one.
-# WHICH is a path, or 10.0: the machine's own if it is that, else Debian 12's backports, unpacked in build/qemu-10.0
-# with the libraries that the machine lacks; nothing is installed.
+# WHICH is a path; or 7.2 (Debian 12's) or 10.0 (Debian 13's): the machine's own if it is that; or backports: what
+# trixie-backports serves. Others than the machine's own are unpacked in build/qemu-WHICH and started with libraries and
+# a loader of their own, which are there, too; nothing is installed.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -11,8 +12,10 @@ case $1 in
     realpath "$1"
     exit 0
     ;;
-10.0) ;;
-*) echo "QEMU is 10.0 or a path" >&2; exit 1 ;;
+7.2) suites=bookworm ;;
+10.0) suites=trixie ;;
+backports) suites="trixie-backports trixie" ;;
+*) echo "QEMU is 7.2, 10.0, backports or a path" >&2; exit 1 ;;
 esac
 
 if qemu-system-x86_64 --version 2>/dev/null | grep -qF "version $1"; then
@@ -24,42 +27,56 @@ dir=$PWD/build/qemu-$1
 mkdir -p build
 exec 9>"$dir.lock"
 flock 9
-if ! [ -e "$dir/complete" ]; then
+if ! [ -e "$dir/version" ]; then
     echo "Fetching QEMU $1" >&2
     rm -rf "$dir"
     mkdir -p "$dir/deb"
-    APT_CONFIG=$(tools/apt-private.sh deb bookworm-backports bookworm)
+    touch "$dir/deb/status"
+    # shellcheck disable=SC2086  # names
+    APT_CONFIG=$(tools/apt-private.sh deb $suites)
     export APT_CONFIG
     # With every module package that the machine's own QEMU has in the compiled-in directory: QEMU looks for what it
     # misses there, and aborts on modules of another version.
-    packages="qemu-system-x86 qemu-system-arm qemu-system-modules-opengl qemu-system-modules-spice"
+    packages="qemu-system-x86 qemu-system-arm"
+    for package in qemu-system-modules-opengl qemu-system-modules-spice; do
+        apt-cache show "$package" >/dev/null 2>&1 && packages="$packages $package"
+    done
     for package in qemu-system-gui qemu-block-extra; do
         dpkg-query -W -f '${db:Status-Status}' $package 2>/dev/null | grep -qx installed && packages="$packages $package"
     done
-    # What apt would install or upgrade for them on this machine.
+    # All that they depend on, the C library included: what apt would install on an empty machine.
     # shellcheck disable=SC2086  # names
-    names=$(apt-get -q -s -t bookworm-backports --no-install-recommends install $packages |
-        sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+    names=$(apt-get -q -s -o "Dir::State::status=$dir/deb/status" -t "${suites%% *}" --no-install-recommends install \
+        $packages | sed -n 's/^Inst \([^ ]*\) (\([^ ]*\) .*/\1=\2/p')
     # shellcheck disable=SC2086  # names
-    (cd "$dir/deb" && apt-get -q -t bookworm-backports download $names) >&2
+    (cd "$dir/deb" && apt-get -q download $names) >&2
     for deb in "$dir"/deb/*.deb; do
         dpkg -x "$deb" "$dir"
     done
-    lib=$dir/usr/lib/$(uname -m)-linux-gnu
+    rm -rf "$dir/deb"
+    triplet=$(uname -m)-linux-gnu
+    loader=$(find "$dir/usr/lib" "$dir/lib" "$dir/lib64" -name 'ld-linux-*' 2>/dev/null | head -1)
+    lib=$dir/usr/lib/$triplet
     for arch in x86_64 aarch64; do
-        cat >"$dir/qemu-system-$arch" <<EOF
+        cat >"$dir/qemu-system-$arch" <<END
 #!/bin/sh
-export LD_LIBRARY_PATH=$lib QEMU_MODULE_DIR=$lib/qemu
-exec $dir/usr/bin/qemu-system-$arch -L $dir/usr/share/qemu -L $dir/usr/share/seabios -L $dir/usr/lib/ipxe/qemu \\
-    -L /usr/share/seabios -L /usr/lib/ipxe/qemu "\$@"
-EOF
+export QEMU_MODULE_DIR=$lib/qemu
+exec $loader --library-path $lib:$dir/lib/$triplet $dir/usr/bin/qemu-system-$arch \\
+    -L $dir/usr/share/qemu -L $dir/usr/share/seabios -L $dir/usr/lib/ipxe/qemu "\$@"
+END
         chmod +x "$dir/qemu-system-$arch"
-        "$dir/qemu-system-$arch" --version | grep -qF "version $1" || {
-            echo "bookworm-backports no longer has QEMU $1: $("$dir/qemu-system-$arch" --version)" >&2
-            exit 1
-        }
     done
-    touch "$dir/complete"
+    version=$("$dir/qemu-system-x86_64" --version | sed -n 's/^QEMU emulator version //p')
+    case $1,$version in
+    backports,*~bpo*) ;;
+    10.0,10.0.* | 7.2,7.2.*) ;;
+    *)
+        echo "Debian's $suites serves no QEMU $1, but: $version" >&2
+        exit 1
+        ;;
+    esac
+    echo "$version" >"$dir/version"
+    rm -rf "$dir/usr/share/doc" "$dir/usr/share/locale" "$dir/usr/share/man"
 fi
 echo "$dir/qemu-system-x86_64"
 echo "$dir/qemu-system-aarch64"

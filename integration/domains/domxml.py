@@ -5,6 +5,7 @@ What is added makes the smallest domain that boots our guest: no device that the
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -45,6 +46,12 @@ def _within(domain: Element, tag: str) -> Element:
 def parse(partial: str) -> Element:
     """Read a domain; the error of malformed XML shows where."""
     return ElementTree.fromstring(partial)
+
+
+def attribute(element: Element, child: str, name: str) -> str:
+    """Give an attribute of the first child of that name; empty if there is none."""
+    found = element.find(child)
+    return found.get(name, "") if found is not None else ""
 
 
 def kind(partial: str) -> tuple[str, str]:
@@ -98,6 +105,15 @@ def give_disks(domain: Element, home: Path) -> None:
             SubElement(disk, "source", file=str(path))
 
 
+def _needs_packed(domain: Element) -> bool:
+    """Say whether a domain boots only a packed kernel: with UEFI firmware, and machine types up to 3.1."""
+    system = _within(domain, "os")
+    kind = system.find("type")
+    version = re.search(r"-(\d+)\.\d+$", kind.get("machine", "") if kind is not None else "")
+    old = version is not None and int(version[1]) <= 3
+    return old or system.find("loader") is not None or system.get("firmware") is not None
+
+
 def bootable(domain: Element, image: Image, words: str, home: Path, console: str = "file") -> Path:
     """Let a whole domain boot the guest, told what to do by ``words``; give the console's file.
 
@@ -108,7 +124,7 @@ def bootable(domain: Element, image: Image, words: str, home: Path, console: str
     written to, too.
     """
     system = _within(domain, "os")
-    line = f"console={_CONSOLE[image.arch]} quiet loglevel=1 panic=-1 {words}"
+    line = f"console={_CONSOLE[image.arch]} quiet loglevel=1 panic=-1 iomem=relaxed {words}"
     given = system.find("cmdline")
     if given is not None:
         line = f"{line} {given.text}"
@@ -123,7 +139,7 @@ def bootable(domain: Element, image: Image, words: str, home: Path, console: str
             loaded = True
     give_disks(domain, home)
     if not loaded:
-        _text(system, "kernel", str(image.kernel))
+        _text(system, "kernel", str(image.packed if _needs_packed(domain) else image.kernel))
         _text(system, "initrd", str(image.initramfs))
         _text(system, "cmdline", line)
     nvram = system.find("nvram")

@@ -33,6 +33,8 @@ class Device:
     label: str
     address: Address
     setting: str
+    kind: str
+    """its element, and of a controller its type, such as "ide controller\""""
 
 
 def _label(element: Element) -> str:
@@ -57,6 +59,10 @@ class Layout:
         kind = domain.find("os/type")
         self.machine = kind.get("machine", "") if kind is not None else ""
         self.emulator = domain.findtext("devices/emulator", "")
+        self.x86 = kind is None or kind.get("arch", "x86_64") == "x86_64"
+        feature = domain.find("features/hotplug")
+        self.default = "no" if feature is not None and feature.get("enable") == "no" else ""
+        """the setting of a device that has none of its own: no or empty"""
         self.controllers: dict[int, Controller] = {}
         self.devices: list[Device] = []
         for element in devices if devices is not None else ():
@@ -81,8 +87,12 @@ class Layout:
                         _label(element),
                         address,
                         element.get("hotplug", ""),
+                        f"{element.get('type')} controller" if element.tag == "controller" else element.tag,
                     )
                 )
+
+        self.says_no = self.default == "no" or any(device.setting == "no" for device in self.devices)
+        """whether no device may be unplugged, or one device"""
 
     def device(self, alias: str) -> Device:
         """Give the device called ``alias``. Raises KeyError if there is none."""
@@ -117,7 +127,10 @@ class Layout:
         for controller in self.path(address):
             if controller.model in ROOTS:
                 continue
-            if controller.bus_nr is not None:
+            if controller.model == "pci-expander-bus" and controller.bus_nr is not None:
+                # QEMU has a bridge there that libvirt knows nothing of.
+                bus = secondary_bus(configs[Address(0, controller.bus_nr, 0, 0)])
+            elif controller.bus_nr is not None:
                 bus = controller.bus_nr
             elif controller.address is not None:
                 here = Address(0, bus, controller.address.slot, controller.address.function)

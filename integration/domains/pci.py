@@ -11,6 +11,7 @@ _TEXT = re.compile(r"([0-9a-f]{4}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])", re.IGN
 _CAPABILITIES = 0x34
 _SECONDARY_BUS = 0x19
 _PCIE = 0x10
+_SHPC = 0x0C
 _SLOT_IMPLEMENTED = 1 << 8
 _HOT_PLUG_CAPABLE = 1 << 6
 
@@ -40,15 +41,19 @@ class Address:
             return None
         return cls(*(int(address.get(part, "0"), 16) for part in ("domain", "bus", "slot", "function")))
 
+    def beside(self, other: Address) -> bool:
+        """Say whether the two are functions of one slot."""
+        return (self.domain, self.bus, self.slot) == (other.domain, other.bus, other.slot)
+
     def __str__(self) -> str:
         return f"{self.domain:04x}:{self.bus:02x}:{self.slot:02x}.{self.function}"
 
 
-def _pcie_capability(config: bytes) -> int | None:
-    """Find the PCI Express capability; None for a device that has none."""
+def _capability(config: bytes, ident: int) -> int | None:
+    """Find a capability; None for a device that does not have it."""
     offset, seen = config[_CAPABILITIES] & ~3, 0
     while offset >= 0x40 and seen < 48:
-        if config[offset] == _PCIE:
+        if config[offset] == ident:
             return offset
         offset, seen = config[offset + 1] & ~3, seen + 1
     return None
@@ -60,10 +65,15 @@ def hotplug_capable(config: bytes) -> bool | None:
     ``config`` is the bridge's configuration space, 256 bytes of it. None for a bridge that is no
     PCI Express port with a slot behind it.
     """
-    offset = _pcie_capability(config)
+    offset = _capability(config, _PCIE)
     if offset is None or not int.from_bytes(config[offset + 2 : offset + 4], "little") & _SLOT_IMPLEMENTED:
         return None
     return bool(int.from_bytes(config[offset + 0x14 : offset + 0x18], "little") & _HOT_PLUG_CAPABLE)
+
+
+def has_shpc(config: bytes) -> bool:
+    """Say whether a bridge has a standard hotplug controller, from its configuration space."""
+    return _capability(config, _SHPC) is not None
 
 
 def secondary_bus(config: bytes) -> int:

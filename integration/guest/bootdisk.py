@@ -55,5 +55,5 @@ def write(disk: Path, image: Image, cmdline: str) -> None:
     run("mmd", "::/EFI", "::/EFI/BOOT", "::/EFI/debian")
     run("mcopy", *(loaders / name for name in _NAMES.values()), "::/EFI/BOOT")
     run("mcopy", config, "::/EFI/debian/grub.cfg")
-    run("mcopy", image.kernel, "::/vmlinuz")
+    run("mcopy", image.packed, "::/vmlinuz")
     run("mcopy", image.initramfs, "::/initramfs.gz")

@@ -1,29 +1,31 @@
-"""Boots each case's guest once, two at a time, and keeps what was found for all tests that ask."""
+"""Boots each case's guest once, some at a time, and keeps what was found for all tests that ask."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 
 import libvirt
 
 from integration.domains.layout import Layout
 from integration.guest.accel import machine
 from integration.guest.report import Report
-from integration.guest.running import running
+from integration.guest.running import living, running
 from integration.host import connection
 from integration.oracle import acpi
 from integration.oracle.cases import Case
-from integration.oracle.verdict import Verdict, judge
+from integration.oracle.verdict import Verdict, attack, judge
 
-_WORDS = "probe.eject=all probe.acpi=1 probe.end=idle"
+_WORDS = "probe.acpi=1 probe.end=ask"
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was found about one guest whose root tried to eject every slot."""
+    """What was found about one guest whose root tried to have every device removed."""
 
     layout: Layout
     verdicts: dict[str, Verdict]
@@ -35,19 +37,32 @@ class Result:
 
 
 class Pool:
-    """Runs cases in the background, as many at a time as there are cores (four at most)."""
+    """Runs cases in the background, as many at a time as there are cores (four at most); those that settle beside."""
 
     def __init__(self, conn: libvirt.virConnect, events: connection.Events) -> None:
         self._conn, self._events = conn, events
-        self._pool = ThreadPoolExecutor(min(os.cpu_count() or 1, 4), "guest")
+        cores = min(os.cpu_count() or 1, 4)
+        self._cores = BoundedSemaphore(cores)
+        self._pool = ThreadPoolExecutor(2 * cores, "guest")
         self._futures: dict[str, Future[Result]] = {}
 
     def _run(self, case: Case) -> Result:
         made = machine(self._conn, self._events, case.arch, case.machine)
-        with running(self._conn, self._events, case.xml, made, _WORDS, case.name.replace("/", "-")) as guest:
-            report = guest.done()
-            verdicts = judge(guest)
-            qemu = guest.qemu_version()
+        name = case.name.replace("/", "-")
+        run = living if case.life else running
+        with ExitStack() as busy:
+            busy.enter_context(self._cores)
+            with run(self._conn, self._events, case.xml, made, _WORDS, name) as guest:
+                report = guest.done()
+                if case.life == "reset":
+                    report = guest.reset()
+                elif case.life == "restore":
+                    guest.restore()
+                guest.connect()
+                by = attack(guest)
+                busy.close()
+                verdicts = judge(guest, by)
+                qemu = guest.qemu_version()
         return Result(guest.layout, verdicts, report, acpi.ejectable(report.tables), qemu)
 
     def begin(self, cases: Iterable[Case]) -> None:

@@ -33,6 +33,15 @@ class Ejected:
     result: str
 
 
+@dataclass(frozen=True)
+class Attack:
+    """What root wrote to: slot-control, acpi or shpc; an address, empty for none; done, refused, gone or absent."""
+
+    kind: str
+    target: str
+    result: str
+
+
 @dataclass
 class Report:
     """All that the guest has said so far."""
@@ -49,6 +58,9 @@ class Report:
     """network devices: MAC and address"""
     tables: dict[str, bytes] = field(default_factory=dict)
     ejects: list[Ejected] = field(default_factory=list)
+    attacks: list[Attack] = field(default_factory=list)
+    tried: list[str] = field(default_factory=list)
+    """what it tried because it was told "only WHAT" """
     disks: list[tuple[str, str]] = field(default_factory=list)
     """SCSI disks that came or went: (start, added or removed; name)"""
     plugs: list[tuple[str, Address, str]] = field(default_factory=list)
@@ -89,6 +101,10 @@ class Report:
                 self.tables[values["name"]] = gzip.decompress(base64.b64decode(values["gz"]))
             case "eject":
                 self.ejects.append(Ejected(values["addr"], values["result"]))
+            case "attack":
+                self.attacks.append(Attack(values["kind"], values["target"], values["result"]))
+            case "tried":
+                self.tried.append(values["what"])
             case "disk":
                 self.disks.append((values["when"], values["name"]))
             case "plug":

@@ -8,7 +8,8 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -48,6 +49,7 @@ class Guest:
         """the PCI devices that QEMU knows by an id (libvirt's alias); the chipset's own have none"""
         self._events = events
         self._console = console
+        self._terminal: FileIO | None = None
         self._read = 0
         self._rest = ""
 
@@ -78,7 +80,27 @@ class Guest:
         """Give the aliases of the devices that libvirt said DEVICE_REMOVED of."""
         return set(self._events.removed(self.uuid))
 
+    def connect(self) -> None:
+        """Open the terminal of a guest that has one, to tell it something; once more does no harm.
+
+        QEMU looks once a second whether somebody has, and waits for one who does not read.
+        """
+        if not self._terminal:
+            source = ElementTree.fromstring(self.domain.XMLDesc()).find("devices/serial[@type='pty']/source")
+            assert source is not None, "this guest was not told probe.end=ask"
+            self._terminal = FileIO(os.open(source.get("path", ""), os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK), "r+")
+
+    def disconnect(self) -> None:
+        """Close its terminal, if it is open."""
+        if self._terminal:
+            self._terminal.close()
+            self._terminal = None
+
     def _listen(self) -> None:
+        # A terminal whose QEMU is gone gives an error.
+        with suppress(OSError):
+            while self._terminal and self._terminal.read(1 << 16):
+                pass
         if not self._console.exists():
             return
         with self._console.open("rb") as console:
@@ -120,14 +142,43 @@ class Guest:
         """Listen until the guest has done all that it was told."""
         return self.wait(lambda report: "done" in report.reached, timeout, tick)
 
-    def eject(self, slots: str = "all") -> Report:
-        """Let a guest that was told ``probe.end=ask`` look and try once more; see ``probe.eject`` in guest/init."""
-        terminal = ElementTree.fromstring(self.domain.XMLDesc()).find("devices/serial[@type='pty']/source")
-        assert terminal is not None
-        # Read as well: QEMU waits for a reader that does not keep up.
-        with open(os.open(terminal.get("path", ""), os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK), "r+b", 0) as pty:
-            pty.write(f"{slots}\n".encode())
-            return self.done(tick=lambda: pty.read(4096))
+    def _tell(self, line: str) -> None:
+        self.connect()
+        assert self._terminal
+        self._terminal.write(f"{line}\n".encode())
+
+    def eject(self, what: str = "all") -> Report:
+        """Let a guest that was told ``probe.end=ask`` look, try once more, and look; see guest/init."""
+        self.report.reached.discard("done")
+        self._tell(what)
+        try:
+            return self.done()
+        finally:
+            self.disconnect()
+
+    def attempt(self, what: str) -> None:
+        """Let a connected guest try just this, as soon as it has done what it was told before."""
+        count = len(self.report.tried)
+        self._tell(f"only {what}")
+        self.wait(lambda report: len(report.tried) > count)
+
+    def look(self) -> Report:
+        """Let a connected guest say what it sees after what it has tried."""
+        self._tell("only look")
+        return self.wait(lambda report: "after" in report.reached)
+
+    def reset(self) -> Report:
+        """Reset the guest and wait until it has booted again, with an empty report. Its domain must say so."""
+        self.report = Report()
+        self.domain.reset()
+        return self.done()
+
+    def restore(self, xml: str | None = None) -> None:
+        """Save a guest that is living() to a file and restore it, with another XML if one is given."""
+        image = self.directory / "saved"
+        self.disconnect()
+        self.domain.save(str(image))
+        self.domain.connect().restoreFlags(str(image), xml, 0)
 
     def now(self, domain: libvirt.virDomain | None = None, events: connection.Events | None = None) -> Guest:
         """Give this guest as it is now, which may be on another host, with an empty report."""
@@ -183,21 +234,29 @@ def running(
 ) -> Iterator[Guest]:
     """Run a guest made of a partial domain XML, told what to do by ``words`` (see guest/init).
 
-    ``DIRECTORY`` in the XML is the directory of its files; with ``persistent`` it is defined, too.
+    ``DIRECTORY`` in the XML is the directory of its files; with ``persistent`` it is defined, too. With
+    ``probe.end=ask`` among the words it is connected.
     However the block ends, the guest is destroyed and its files are removed; should this process
     be killed, the daemon destroys it.
     """
     boots = image(machine.arch)
     with home(label) as (name, directory):
         domain_xml = domxml.complete(partial.replace("DIRECTORY", str(directory)), name, machine)
-        console = domxml.bootable(domain_xml, boots, words, directory)
+        ask = "probe.end=ask" in words
+        console = domxml.bootable(domain_xml, boots, words, directory, "pty" if ask else "file")
         xml = domxml.text(domain_xml)
         flags = libvirt.VIR_DOMAIN_START_AUTODESTROY
         domain = conn.defineXMLFlags(xml) if persistent else conn.createXML(xml, flags)
         try:
             if persistent:
                 domain.createWithFlags(flags)
-            yield Guest(domain, events, console)
+            guest = Guest(domain, events, console)
+            if ask:
+                guest.connect()
+            try:
+                yield guest
+            finally:
+                guest.disconnect()
         finally:
             connection.discard(domain)
 
@@ -225,4 +284,5 @@ def living(
         try:
             yield guest
         finally:
+            guest.disconnect()
             connection.discard(guest.domain)

@@ -1,15 +1,20 @@
 """The cases of real guests: a directory of partial domain XML, with what is expected beside each.
 
-``NAME.xml`` states the devices; an ``<os><type>`` in it chooses the machine (else x86_64 q35).
-``NAME.expected`` has a line per device: its alias, ``yes`` or ``no`` (whether the guest's root can
-unplug it; ``7.2:yes,no`` where it can on QEMU 7.2 only), and the controller that it sits on, as
-``place`` names it. A new case is these two files.
+``NAME.xml`` states the devices, or includes them (XInclude) from ``NAME.devices``, for machines that have the same; an
+``<os><type>`` in it chooses the machine (else x86_64 q35).
+``NAME.expected`` has a line per device: its alias; whether the guest's root can have QEMU remove it: ``yes``, or more
+exactly by which of verdict.ATTEMPTS first, or ``no`` (``7.2:yes,no`` where it can on QEMU 7.2 only); and the controller
+that it sits on, as ``place`` names it. A line ``attack:KIND`` has ``done``, ``refused`` or ``absent``, and how many
+targets root found to attack, or ``-``. A new case is these two files.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
+from operator import not_
 from pathlib import Path
+from xml.etree import ElementInclude
 
 from integration.domains import domxml
 from integration.domains.layout import Controller
@@ -24,13 +29,17 @@ class Expected:
     answers: str
     place: str
 
-    def unplugged(self, qemu: str) -> bool:
-        """Say whether the guest can unplug the device on that version of QEMU."""
+    def answer(self, qemu: str) -> str:
+        """Give the word that is expected of that version of QEMU."""
         for answer in self.answers.split(","):
             version, _, word = answer.rpartition(":")
             if version in ("", qemu):
-                return {"yes": True, "no": False}[word]
+                return word
         raise ValueError(f"{self.alias}: nothing expected of QEMU {qemu}")
+
+    def unplugged(self, qemu: str) -> bool:
+        """Say whether the guest can have the device removed on that version of QEMU."""
+        return {"yes": True, "no": False}.get(self.answer(qemu), True)
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,17 @@ class Case:
     arch: str
     machine: str
     expected: tuple[Expected, ...]
+    attacks: tuple[Expected, ...] = ()
+    """for each kind of attack done, refused or absent, and as ``place`` the number of targets"""
+    life: str = ""
+    """what the guest has been through before it tries: reset, restore, or nothing"""
+
+    def after(self, life: str) -> Case:
+        """Give the same case for a guest that has been reset, or saved and restored, before."""
+        xml = self.xml
+        if life == "reset":
+            xml = xml.replace("</domain>", "<on_reboot>restart</on_reboot></domain>")
+        return replace(self, xml=xml, name=f"{self.name}/{life}", life=life)
 
 
 def place(controller: Controller) -> str:
@@ -49,19 +69,20 @@ def place(controller: Controller) -> str:
     return f"{controller.model}/{controller.hotplug}" if controller.hotplug else controller.model
 
 
-def _expected(path: Path) -> tuple[Expected, ...]:
-    lines = (line.partition("#")[0].split() for line in path.read_text().splitlines())
-    return tuple(Expected(alias, answers, where) for alias, answers, where in filter(None, lines))
-
-
 def load(path: Path) -> Case:
     """Read the case whose XML file is ``path``. A line that is no expectation raises an error."""
-    xml = path.read_text()
+    domain = domxml.parse(path.read_text())
+    ElementInclude.include(domain, base_url=str(path))
+    xml = domxml.text(domain)
+    lines = (line.partition("#")[0].split() for line in path.with_suffix(".expected").read_text().splitlines())
+    expected = [Expected(alias, answers, where) for alias, answers, where in filter(None, lines)]
+    attack = [line.alias.startswith("attack:") for line in expected]
     return Case(
         f"{path.parent.name}/{path.stem}",
         xml,
         *domxml.kind(xml),
-        _expected(path.with_suffix(".expected")),
+        tuple(compress(expected, map(not_, attack))),
+        tuple(compress(expected, attack)),
     )
 
 

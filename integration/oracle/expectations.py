@@ -4,25 +4,54 @@ from __future__ import annotations
 
 from integration.guest.pool import Result
 from integration.oracle.cases import Case, place
+from integration.oracle.verdict import unattacked
 
-Row = tuple[bool, str]
+Row = tuple[str, str]
 
 
 def found(result: Result, case: Case) -> dict[str, Row]:
-    """Give, for the devices that the case names, whether each was unplugged, and where it sat."""
-    return {
-        alias: (verdict.unplugged, place(verdict.path[-1]))
-        for alias, verdict in result.verdicts.items()
-        if alias in {line.alias for line in case.expected}
-    }
+    """Give, for the devices that the case names, by what each was removed, in its words, and where it sat."""
+    rows = {}
+    for line in case.expected:
+        if line.alias not in result.verdicts:
+            continue
+        verdict = result.verdicts[line.alias]
+        by = verdict.by if verdict.by and line.answer(result.qemu) != "yes" else "yes"
+        rows[line.alias] = (by if verdict.unplugged else "no", place(verdict.path[-1]))
+    return rows
 
 
 def expected(result: Result, case: Case) -> dict[str, Row]:
     """Give the same as the case expects it of the QEMU that it ran on."""
-    return {line.alias: (line.unplugged(result.qemu), line.place) for line in case.expected}
+    return {line.alias: (line.answer(result.qemu), line.place) for line in case.expected}
+
+
+def attacks(result: Result, case: Case) -> dict[str, Row]:
+    """Give, for each attack that the case names, what became of it, and the number of its targets."""
+    rows = {}
+    for line in case.attacks:
+        kind = line.alias.removeprefix("attack:")
+        made = [attack for attack in result.report.attacks if attack.kind == kind and attack.result != "gone"]
+        results = ",".join(sorted({attack.result for attack in made}))
+        targets = len({attack.target for attack in made if attack.target})
+        rows[line.alias] = (results, "-" if line.place == "-" else str(targets))
+    return rows
+
+
+def attacked(result: Result, case: Case) -> None:
+    """Assert that root attacked all that it saw, and what the case says."""
+    assert unattacked(result.report) == []
+    expected = {line.alias: (line.answer(result.qemu), line.place) for line in case.attacks}
+    assert attacks(result, case) == expected
+
+
+def seen(result: Result, case: Case) -> None:
+    """Assert that the guest saw every device of the case in the beginning."""
+    assert [line.alias for line in case.expected if not result.verdicts[line.alias].guest_address] == []
 
 
 def obeys(result: Result, case: Case) -> None:
-    """Assert that the guest saw every device of the case, and could unplug those that it may and no other."""
+    """Assert that the guest saw every device of the case, and could have removed those that it may and no other."""
     assert found(result, case) == expected(result, case)
-    assert [line.alias for line in case.expected if not result.verdicts[line.alias].guest_address] == []
+    seen(result, case)
+    attacked(result, case)

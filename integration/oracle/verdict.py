@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from integration.domains.layout import Controller, Device
-from integration.domains.pci import Address
+from integration.domains.pci import Address, has_shpc, hotplug_capable
+from integration.guest.report import Report
 from integration.guest.running import Guest
 
-_SETTLE = 1.5
-"""Seconds for events that are still on their way."""
+ATTEMPTS = ("polite", "slot-control", "acpi", "shpc")
+"""What root tries, in this order: what its kernel offers, then registers; see guest/attack.c."""
+
+SETTLE = 5.0
+"""Seconds for what the guest and QEMU may still be doing about it, and for events on their way."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one device when the guest's root ejected every slot."""
+    """What became of one device when the guest's root tried to have it removed."""
 
     device: Device
     path: list[Controller]
@@ -27,9 +32,11 @@ class Verdict:
     removed: bool
     """libvirt sent VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED"""
     in_qemu: bool
-    """QEMU's QEMU still has it (query-pci, or among its objects)"""
+    """QEMU still has it (query-pci, or among its objects)"""
     in_guest: bool
     """the guest still sees it"""
+    by: str
+    """the first attempt after which QEMU did not have it any more; empty if it has, or if they were not told apart"""
 
     @property
     def unplugged(self) -> bool:
@@ -51,20 +58,52 @@ class Verdict:
         return f"{event}, {seen}" if self.deleted else f"gone in QEMU, which sent no DEVICE_DELETED, {seen}"
 
 
-def _settle(guest: Guest) -> set[str]:
-    """Wait until QEMU's list, QEMU's events and libvirt's agree, or for a few seconds; give the list."""
-    deadline = time.monotonic() + _SETTLE
+def attack(guest: Guest, tell: Callable[[str, int], object] = lambda *_: None) -> dict[str, str]:
+    """Let the root of a connected guest try all, one after the other, and tell how many devices each attempt removed.
+
+    Gives, for each device that left QEMU, by alias, the first attempt after which it was gone. QEMU removes devices
+    while the guest writes to the register, so what is gone a moment later was removed by that attempt.
+    """
+    by: dict[str, str] = {}
+    for attempt in ATTEMPTS:
+        guest.attempt(attempt)
+        time.sleep(0.2)
+        removed = guest.started_with - guest.ids() - by.keys()
+        by |= dict.fromkeys(removed, attempt)
+        tell(attempt, len(removed))
+    guest.look()
+    return by
+
+
+def unattacked(report: Report) -> list[str]:
+    """Name what the guest's root should have attacked and did not: ports and SHPC bridges that it saw and still sees.
+
+    A kernel that is locked down, as with Secure Boot, refuses all of it.
+    """
+    missed = [kind for kind in ATTEMPTS[1:] if not any(attack.kind == kind for attack in report.attacks)]
+    fine = ("done", "gone", "refused") if report.secure_boot else ("done", "gone")
+    done = {(attack.kind, attack.target) for attack in report.attacks if attack.result in fine}
+    for address in report.configs.keys() & report.after.keys():
+        config = report.configs[address]
+        kinds = {"slot-control": hotplug_capable(config) is not None, "shpc": has_shpc(config)}
+        missed += [f"{kind} {address}" for kind, has in kinds.items() if has and (kind, str(address)) not in done]
+    return missed
+
+
+def _settle(guest: Guest, seconds: float) -> set[str]:
+    """Wait SECONDS, or until QEMU, its events and libvirt agree that all are gone; give those that are there."""
+    deadline = time.monotonic() + seconds
     while True:
         now = guest.ids()
-        gone = guest.started_with - now
-        if gone <= guest.deleted() & guest.removed() or time.monotonic() > deadline:
+        gone = guest.started_with & guest.deleted() & guest.removed() - now
+        if gone == guest.started_with or time.monotonic() > deadline:
             return now
         time.sleep(0.1)
 
 
-def judge(guest: Guest) -> dict[str, Verdict]:
-    """Judge every device of a guest that is done ejecting, by alias."""
-    now = _settle(guest)
+def judge(guest: Guest, by: dict[str, str] | None = None, settle: float = SETTLE) -> dict[str, Verdict]:
+    """Judge every device of a guest that has tried all, by alias. ``by`` is what attack() gave."""
+    now = _settle(guest, settle)
     deleted, removed = guest.deleted(), guest.removed()
     report = guest.report
     verdicts = {}
@@ -83,5 +122,6 @@ def judge(guest: Guest) -> dict[str, Verdict]:
             # The chipset's own (SATA, ...) have no id in QEMU and cannot leave it.
             in_qemu=device.alias in now or not named,
             in_guest=address in report.after,
+            by=(by or {}).get(device.alias, ""),
         )
     return verdicts
