@@ -13,6 +13,8 @@ Dir::Etc::SourceParts "-";
 Dir::State::Lists "$root/lists";
 Dir::Cache "$root/cache";
 APT::Sandbox::User "$(id -un)";
+Acquire::Retries "2";
+Acquire::http::Timeout "60";
 EOF
 
 # Take every configured mirror that has the suite. --print-uris works before the first "apt-get update" too.

@@ -1,6 +1,6 @@
 #!/bin/bash
-# test-libvirt.sh BUILDDIR [OPTION...]: run libvirt's whole test suite, with its syntax-check, on a build of it.
-# OPTIONs are for meson test.
+# test-libvirt.sh BUILDDIR [TEST...]: run libvirt's whole test suite, with its syntax-check, on a build of it; or some TESTs,
+# after building what they need.
 # Results: BUILDDIR/meson-logs/testlog.junit.xml
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -27,4 +27,4 @@ build=$1
 shift
 rm -f "$build/meson-logs/testlog.junit.xml"
 # The time limits are for fast machines.
-exec meson test -C "$build" --no-rebuild --print-errorlogs --timeout-multiplier 5 "$@"
+exec meson test -C "$build" --print-errorlogs --timeout-multiplier 5 "$@"

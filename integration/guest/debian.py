@@ -10,6 +10,9 @@ import re
 import subprocess
 from pathlib import Path
 
+_LIMIT = 900
+"""Seconds that one call of apt may take."""
+
 
 class FetchError(RuntimeError):
     """A package could not be found or fetched; the text is apt's own."""
@@ -43,6 +46,7 @@ class Apt:
             capture_output=True,
             text=True,
             check=False,
+            timeout=_LIMIT,
         )
 
     def update(self) -> None:
@@ -68,6 +72,7 @@ class Apt:
             capture_output=True,
             text=True,
             check=False,
+            timeout=_LIMIT,
         )
         found = sorted(spool.glob(f"{package}_*.deb"), key=lambda deb: deb.stat().st_mtime)
         if done.returncode != 0 or not found:

@@ -33,9 +33,13 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
-def _case(item: pytest.Item) -> Case | None:
+def _parameter(item: pytest.Item, name: str) -> object:
     spec = getattr(item, "callspec", None)
-    case = spec.params.get("case") if spec else None
+    return spec.params.get(name) if spec else None
+
+
+def _case(item: pytest.Item) -> Case | None:
+    case = _parameter(item, "case")
     return case if isinstance(case, Case) else None
 
 
@@ -46,24 +50,28 @@ def _order(item: pytest.Item) -> int:
     return 0 if item.get_closest_marker("guest") else 2
 
 
-_SHARED = {"guest", "guests", "other", "daemon"}
-"""Fixtures that the tests of a module share, or have one at a time."""
+def _group(item: pytest.Item) -> str | None:
+    """Name what tests share, or have one at a time: a module's guest, other host or daemon, or the guest of a case."""
+    names = getattr(item, "fixturenames", ())
+    module = item.nodeid.partition("::")[0]
+    if "guests" in names:
+        return f"{module} {_parameter(item, 'name') or 'all-but-the-nic'}"
+    if {"guest", "other", "daemon"} & set(names):
+        return module
+    case = _case(item)
+    return case.name if case else None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what boots a guest, and say which tests one worker must do: those that share a guest or a daemon."""
     for item in items:
-        names = getattr(item, "fixturenames", ())
-        case = _case(item)
-        if "events" in names:
+        if "events" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.guest)
         if item.get_closest_marker("guest") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(1.5 * TIMEOUT))
-        if _SHARED & set(names):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-        elif case:
-            item.add_marker(pytest.mark.xdist_group(case.name))
+        if group := _group(item):
+            item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=_order)
 
 
