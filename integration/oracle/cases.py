@@ -69,14 +69,30 @@ def place(controller: Controller) -> str:
     return f"{controller.model}/{controller.hotplug}" if controller.hotplug else controller.model
 
 
+def expected_lines(path: Path) -> list[str]:
+    """Give the lines of the ``.expected`` file beside ``path`` without comments. Raises ValueError if there is none."""
+    text = path.with_suffix(".expected").read_text()
+    lines = [line for line in (line.partition("#")[0].rstrip() for line in text.splitlines()) if line]
+    if not lines:
+        raise ValueError(f"{path}: nothing is expected of it")
+    return lines
+
+
 def load(path: Path) -> Case:
-    """Read the case whose XML file is ``path``. A line that is no expectation raises an error."""
+    """Read the case whose XML file is ``path``.
+
+    A line that is no expectation raises an error, and so does a device with an alias of which nothing is expected.
+    """
     domain = domxml.parse(path.read_text())
     ElementInclude.include(domain, base_url=str(path))
     xml = domxml.text(domain)
-    lines = (line.partition("#")[0].split() for line in path.with_suffix(".expected").read_text().splitlines())
-    expected = [Expected(alias, answers, where) for alias, answers, where in filter(None, lines)]
+    expected = [Expected(alias, answers, where) for alias, answers, where in map(str.split, expected_lines(path))]
     attack = [line.alias.startswith("attack:") for line in expected]
+    ports = domain.findall("devices/controller[@type='pci']")
+    devices = [device for device in domain.iterfind("devices/*") if device not in ports]
+    named = {alias.get("name") for device in devices for alias in device.iterfind("alias")}
+    if odd := named ^ {line.alias for line in compress(expected, map(not_, attack))}:
+        raise ValueError(f"{path}: {odd} is in one of XML and expectations")
     return Case(
         f"{path.parent.name}/{path.stem}",
         xml,

@@ -16,7 +16,7 @@ import pytest
 
 from integration.domains import definitions
 from integration.domains.layout import Layout
-from integration.oracle.cases import place
+from integration.oracle.cases import expected_lines, place
 from integration.paths import DATA, RUNS
 
 CASES = sorted((DATA / "clients").glob("*.sh"))
@@ -44,5 +44,4 @@ def test_client(conn: libvirt.virConnect, path: Path) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         xml = conn.lookupByName(definition.name).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
-    lines = (line.partition("#")[0].split() for line in path.with_suffix(".expected").read_text().splitlines())
-    assert _found(xml) == sorted(filter(None, lines))
+    assert _found(xml) == sorted(map(str.split, expected_lines(path)))

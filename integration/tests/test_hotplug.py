@@ -30,6 +30,7 @@ from integration.domains.snippets import ALL_OFF, NO, YES, cut, domain, nic
 from integration.guest.accel import machine
 from integration.guest.running import Guest, running
 from integration.host import connection
+from integration.oracle.cases import expected_lines
 from integration.oracle.rules import assert_placed, can_unplug
 from integration.paths import BUILD, DATA
 
@@ -37,11 +38,7 @@ LIVE, CONFIG = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
 BOTH = LIVE | CONFIG
 _HOME = DATA / "live"
 _SOON = 60.0
-_STAYS = dict(
-    line.split(maxsplit=1)
-    for line in (_HOME / "guest.expected").read_text().splitlines()
-    if line and not line.startswith("#")
-)
+_STAYS = dict(line.split(maxsplit=1) for line in expected_lines(_HOME / "guest.xml"))
 _REFUSED = libvirt.VIR_ERR_OPERATION_UNSUPPORTED
 
 
@@ -65,8 +62,9 @@ def _device(guest: Guest, path: Path, attribute: str = "") -> str:
 
 
 def _expected(path: Path) -> list[tuple[str, str]]:
-    lines = path.with_suffix(".expected").read_text().splitlines()
-    return [(key, value) for key, _, value in (line.partition(" ") for line in lines)]
+    rows = [(key, value) for key, _, value in (line.partition(" ") for line in expected_lines(path))]
+    assert {key for key, _ in rows} <= {"text", "seen", "stays", "needs", "host"}, path
+    return rows
 
 
 def _traces(guest: Guest) -> dict[str, object]:

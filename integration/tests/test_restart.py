@@ -17,6 +17,7 @@ from integration.domains.snippets import unplaced
 from integration.guest.running import home
 from integration.host import connection
 from integration.host.exchanged import Exchanged
+from integration.oracle.cases import expected_lines
 from integration.paths import DATA
 
 
@@ -41,7 +42,7 @@ def test_a_contradicting_definition_stays(daemon: Exchanged, path: Path) -> None
         before = listed.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
         with pytest.raises(libvirt.libvirtError) as refusal:
             listed.create()
-        code, *texts = path.with_suffix(".expected").read_text().splitlines()
+        code, *texts = expected_lines(path)
         message = refusal.value.get_error_message()
         assert refusal.value.get_error_code() == getattr(libvirt, code), message
         assert [text for text in texts if text not in message] == [], message
