@@ -20,7 +20,7 @@ build: deps
 	@tools/build.sh
 
 demo: build
-	@./run python3 -m integration.demo
+	@./run python3 -m integration.demo $(if $(XML),'$(XML)')
 
 check: build
 	@tools/check.py $(STAGES)

@@ -38,10 +38,11 @@ _ARCH = "x86_64"
 _WORDS = "probe.end=ask"
 _TRIED = {
     "polite": "echo 0 > /sys/bus/pci/slots/*/power",
-    "slot-control": "Slot Control of {} PCIe ports",
-    "acpi": "ACPI eject registers",
-    "shpc": "SHPC of {} bridges",
+    "slot-control": "root writes to Slot Control of the PCIe ports",
+    "acpi": "root writes to the ACPI eject registers",
+    "shpc": "root writes to the hotplug controllers (SHPC) of the bridges",
 }
+_BY = {"polite": "slot power", "slot-control": "Slot Control", "acpi": "ACPI eject", "shpc": "SHPC"}
 
 
 def _count(verdicts: list[Verdict]) -> str:
@@ -61,22 +62,20 @@ class Progress:
 
 def _told(report: Report, attempt: str, removed: int) -> str:
     """Say what root tried just now, and what became of it."""
-    targets = [attack for attack in report.attacks if attack.kind == attempt and attack.result != "absent"]
-    if attempt == "polite":
-        text = _TRIED[attempt] if report.slots else "no slot under /sys/bus/pci/slots to eject"
-    elif not targets:
-        return f"  root attacks: {_TRIED[attempt].format('').replace('  ', ' ')}: none here"
+    results = {attack.result for attack in report.attacks if attack.kind == attempt} - {"gone"}
+    if results == {"absent"} or (attempt == "polite" and not report.slots):
+        came = "there is none"
+    elif "refused" in results:
+        came = "its kernel refuses"
     else:
-        text = f"root attacks: {_TRIED[attempt].format(len(targets))}"
-        if any(attack.result == "refused" for attack in targets):
-            text += " (its kernel refuses)"
-    return f"  {text}: {removed or 'no'} device{'' if removed == 1 else 's'} removed"
+        came = f"{removed or 'no'} device{'' if removed == 1 else 's'} removed"
+    return f"  {_TRIED[attempt]}: {came}"
 
 
 def _note(verdict: Verdict) -> str:
     if not verdict.unplugged:
         return f"stays                      ({verdict})"
-    return f"REMOVED by {verdict.by or 'root':<14}  ({verdict})"
+    return f"UNPLUGGED by {_BY.get(verdict.by, 'root'):<12}  ({verdict})"
 
 
 def _try(
