@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import threading
+from functools import cache
 
 import libvirt
 import libvirt_qemu
@@ -29,6 +31,20 @@ def emulator(arch: str) -> str:
     """Give the path of the QEMU under test for ``arch``: the environment's, or the machine's own."""
     variable, default = _EMULATORS[arch]
     return os.environ.get(variable) or default
+
+
+@cache
+def version(emulator: str) -> tuple[int, ...]:
+    """Ask a QEMU for its version, such as (7, 2, 22)."""
+    said = subprocess.run([emulator, "--version"], check=True, capture_output=True, text=True).stdout
+    return tuple(int(part) for part in said.split()[3].split("."))
+
+
+@cache
+def has_device(emulator: str, name: str) -> bool:
+    """Say whether a QEMU has a device."""
+    said = subprocess.run([emulator, "-device", "help"], check=True, capture_output=True, text=True).stdout
+    return f'name "{name}"' in said
 
 
 class Events:

@@ -40,7 +40,7 @@ def attacks(result: Result, case: Case) -> dict[str, Row]:
 
 def attacked(result: Result, case: Case) -> None:
     """Assert that root attacked all that it saw, and what the case says."""
-    assert unattacked(result.report) == []
+    assert unattacked(result.verdicts.values(), result.layout, result.report) == []
     expected = {line.alias: (line.answer(result.qemu), line.place) for line in case.attacks}
     assert attacks(result, case) == expected
 

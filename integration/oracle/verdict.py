@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from integration.domains.layout import Controller, Device
+from integration.domains.layout import Controller, Device, Layout
 from integration.domains.pci import Address, has_shpc, hotplug_capable
 from integration.guest.report import Report
 from integration.guest.running import Guest
@@ -75,18 +75,24 @@ def attack(guest: Guest, tell: Callable[[str, int], object] = lambda *_: None) -
     return by
 
 
-def unattacked(report: Report) -> list[str]:
-    """Name what the guest's root should have attacked and did not: ports and SHPC bridges that it saw and still sees.
+def unattacked(verdicts: Iterable[Verdict], layout: Layout, report: Report) -> list[str]:
+    """Name what root should have attacked and did not: a kind, or the port or SHPC bridge above a device that stays.
 
     A kernel that is locked down, as with Secure Boot, refuses all of it.
     """
     missed = [kind for kind in ATTEMPTS[1:] if not any(attack.kind == kind for attack in report.attacks)]
-    fine = ("done", "gone", "refused") if report.secure_boot else ("done", "gone")
+    fine = ("done", "refused") if report.secure_boot else ("done",)
     done = {(attack.kind, attack.target) for attack in report.attacks if attack.result in fine}
-    for address in report.configs.keys() & report.after.keys():
-        config = report.configs[address]
-        kinds = {"slot-control": hotplug_capable(config) is not None, "shpc": has_shpc(config)}
-        missed += [f"{kind} {address}" for kind, has in kinds.items() if has and (kind, str(address)) not in done]
+    for verdict in verdicts:
+        if verdict.unplugged or not verdict.guest_address:
+            continue
+        for controller in verdict.path:
+            if not controller.address or controller.bus_nr is not None:
+                continue
+            address = layout.in_guest(controller.address, report.configs)
+            config = report.configs[address]
+            kinds = {"slot-control": hotplug_capable(config) is not None, "shpc": has_shpc(config)}
+            missed += [f"{kind} {address}" for kind, has in kinds.items() if has and (kind, str(address)) not in done]
     return missed
 
 

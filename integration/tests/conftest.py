@@ -28,6 +28,12 @@ def pytest_configure() -> None:
     set_hypothesis_home_dir(BUILD / "hypothesis")
 
 
+def pytest_report_header() -> list[str]:
+    """Record the QEMUs that the results are about."""
+    paths = [connection.emulator(arch) for arch in ("x86_64", "aarch64")]
+    return [f"{path}: {'.'.join(map(str, connection.version(path)))}" for path in paths if os.access(path, os.X_OK)]
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """With "-n auto" one worker more than there are cores, as guests settle and daemons end while nobody computes."""
     return (os.cpu_count() or 1) + 1

@@ -109,3 +109,20 @@ def test_machines_without_pci(place: Definition, machine: str) -> None:
     assert refusal.value.get_error_code() in (libvirt.VIR_ERR_XML_ERROR, libvirt.VIR_ERR_CONFIG_UNSUPPORTED)
     assert "'hotplug'" in str(refusal.value) and "rng" in str(refusal.value), refusal.value
     assert place.dump() == kept
+
+
+@pytest.mark.parametrize("kind", ["q35", "pc-q35-6.0", "pc", "virt"])
+@pytest.mark.parametrize("setting", ["", "no", "yes"])
+@pytest.mark.parametrize("feature", ["", ALL_OFF])
+def test_acpi_hotplug_by_the_settings(place: Definition, feature: str, setting: str, kind: str) -> None:
+    """QEMU is told to hotplug by ACPI if a q35 domain says no anywhere, and else is told the same as ever."""
+    arch = "aarch64" if kind == "virt" else "x86_64"
+    disk = "<disk type='file' device='disk'><source file='/nowhere'/><target dev='vda' bus='virtio'/></disk>"
+    disk = disk.replace("device='disk'", f"device='disk' hotplug='{setting}'" if setting else "device='disk'")
+    partial = f"<domain><os><type arch='{arch}' machine='{kind}'>hvm</type></os><features>{feature}</features>"
+    if kind == "pc" and setting == "no" and not feature:
+        return  # it takes the whole domain there
+    xml = place.xml(f"{partial}<devices>{disk}</devices></domain>")
+    told = place.conn.domainXMLToNative("qemu-argv", place.define(xml))
+    says_no = bool(feature) or setting == "no"
+    assert ("ICH9-LPC.acpi-pci-hotplug-with-bridge-support=on" in told) == (says_no and "q35" in kind)

@@ -63,13 +63,14 @@ def test_removing_from_a_shared_slot(place: Definition) -> None:
         assert_placed(place.define(append(xml, nic(100))))
 
 
-def test_own_off_ports_come_first(place: Definition) -> None:
-    """Free ports with hotplug off that the user made are used before anything else."""
+def test_only_who_needs_a_port_gets_one(place: Definition) -> None:
+    """Free ports with hotplug off are for who is better off there; all others go to the root bus."""
     port = "<controller type='pci' model='pcie-root-port'><target hotplug='off'/></controller>"
-    given = domain("<controller type='pci' model='pcie-root'/>" + port * 3 + nic(0) + nic(1))
+    given = domain("<controller type='pci' model='pcie-root'/>" + port + nic(0) + nic(1, model="igb"))
     layout = assert_placed(place.define(place.xml(given)))
-    buses = [device.address.bus for device in layout.devices if device.tag == "interface"]
-    assert [layout.controllers[bus].model for bus in buses] == ["pcie-root-port"] * 2
+    models = [layout.controllers[layout.device(f"ua-nic{number}").address.bus].model for number in range(2)]
+    assert models == ["pcie-root", "pcie-root-port"]
+    assert layout.device("ua-nic1").address.bus == 1
 
 
 def test_assigned_devices_get_off_ports(place: Definition) -> None:
