@@ -1,4 +1,4 @@
-"""Makes up domains: random machines, topologies, devices, addresses and settings, for hypothesis."""
+"""Domains that hypothesis makes up: machines, topologies, devices of the table, settings, some with addresses."""
 
 from __future__ import annotations
 
@@ -6,56 +6,27 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from integration.domains.snippets import ALL_OFF, NO, YES
+from integration.domains.devices import all_devices
+from integration.domains.snippets import ALL_OFF
 
-# {h} is the attribute, {a} the address, {n} a number that no other device of the domain has.
-ANY: dict[str, str] = {
-    "rng": "<rng model='virtio'{h}><backend model='random'>/dev/urandom</backend>{a}</rng>",
-    "nic": "<interface type='user'{h}><model type='virtio'/>{a}</interface>",
-    "e1000": "<interface type='user'{h}><model type='e1000'/>{a}</interface>",
-    "e1000e": "<interface type='user'{h}><model type='e1000e'/>{a}</interface>",
-    "igb": "<interface type='user'{h}><model type='igb'/>{a}</interface>",
-    "iommu-on": "<interface type='user'{h}><model type='virtio'/><driver iommu='on'/>{a}</interface>",
-    "transitional": "<interface type='user'{h}><model type='virtio-transitional'/>{a}</interface>",
-    "non-transitional": "<interface type='user'{h}><model type='virtio-non-transitional'/>{a}</interface>",
-    "scsi": "<controller type='scsi' index='{n}' model='virtio-scsi'{h}>{a}</controller>",
-    "serial": "<controller type='virtio-serial' index='{n}'{h}>{a}</controller>",
-    "xhci": "<controller type='usb' index='{n}' model='qemu-xhci'{h}>{a}</controller>",
-    "keyboard": "<input type='keyboard' bus='virtio'{h}>{a}</input>",
-    "shmem": "<shmem name='s{n}'{h}><model type='ivshmem-plain'/><size unit='M'>1</size>{a}</shmem>",
-    "hostdev": "<hostdev mode='subsystem' type='pci' managed='yes'{h}><source>"
-    "<address domain='0' bus='0xfd' slot='{n}' function='0'/></source>{a}</hostdev>",
-    "disk": "<disk type='file' device='disk'{h}><source file='/nowhere/{n}'/>"
-    "<target dev='vd{letters}' bus='virtio'/>{a}</disk>",
-    "optional": "<disk type='file' device='disk'{h}><source file='/nowhere/{n}' startupPolicy='optional'/>"
-    "<target dev='vd{letters}' bus='virtio'/>{a}</disk>",
-    "pci-serial": "<serial type='null'{h}><target type='pci-serial' port='{n}'/>{a}</serial>",
-}
-X86: dict[str, str] = {
-    "sound": "<sound model='ich9'{h}>{a}</sound>",
-    "ac97": "<sound model='ac97'{h}>{a}</sound>",
-    "ehci": "<controller type='usb' index='{n}' model='ich9-ehci1'{h}>{a}</controller>",
-    "sata-1": "<controller type='sata' index='{n}'{h}>{a}</controller>",
-}
-ONCE: dict[str, str] = {
-    "balloon": "<memballoon model='virtio'{h}>{a}</memballoon>",
-    "video": "<video{h}><model type='virtio'/>{a}</video>",
-    "watchdog": "<watchdog model='i6300esb' action='none'{h}>{a}</watchdog>",
-    "vsock": "<vsock model='virtio'{h}><cid auto='yes'/>{a}</vsock>",
-    # a pair: the second one is unplugged for migration
-    "teaming": "<interface type='user'><mac address='52:54:00:00:00:01'/><model type='virtio'/>"
-    "<teaming type='persistent'/><alias name='ua-team'/></interface>"
-    "<interface type='hostdev' managed='yes'{h}><mac address='52:54:00:00:00:01'/><source>"
-    "<address type='pci' domain='0' bus='0xfc' slot='1' function='0'/></source>"
-    "<teaming type='transient' persistent='ua-team'/>{a}</interface>",
-}
-ONCE_Q35: dict[str, str] = {
-    "sata": "<controller type='sata' index='0'{h}>{a}</controller>",
-    "intel-iommu": "<iommu model='intel'/>",
-    "virtio-iommu": "<iommu model='virtio'{h}/>",
-}
-FEW = ("ehci", "sata-1", "disk", "optional", "pci-serial", "hostdev", "shmem")
+KINDS = (
+    "rng nic-virtio nic-e1000 nic-e1000e nic-igb nic-iommu nic-virtio-transitional nic-virtio-non-transitional "
+    "scsi-virtio-scsi virtio-serial-virtio usb-qemu-xhci input-keyboard shmem-plain hostdev disk-virtio disk-optional "
+    "pci-serial sound-ich9 sound-ac97 usb-ich9-ehci1 sata-1 memballoon video-virtio watchdog vsock sata virtio-iommu"
+).split()
+"""The devices that they are made of; many of some, as the table says."""
+
+_FEW = ("usb-ich9-ehci1", "sata-1", "disk-virtio", "disk-optional", "pci-serial", "hostdev", "shmem-plain")
 """Devices of which one domain cannot have many, or which are numbered."""
+
+_TEAM = (
+    "<interface type='user'><mac address='52:54:00:00:00:01'/><model type='virtio'/>"
+    "<teaming type='persistent'/><alias name='ua-team'/></interface>"
+    "<interface type='hostdev' managed='yes'{}><mac address='52:54:00:00:00:01'/><source>"
+    "<address type='pci' domain='0' bus='0xfc' slot='1' function='0'/></source>"
+    "<teaming type='transient' persistent='ua-team'/></interface>"
+)
+"""A pair, of which the second one is unplugged for migration."""
 
 # Each PCIe controller, and those that it plugs into.
 PARENTS: dict[str, tuple[str, ...]] = {
@@ -68,7 +39,7 @@ PARENTS: dict[str, tuple[str, ...]] = {
     "pci-bridge": ("dmi-to-pci-bridge", "pcie-to-pci-bridge"),
 }
 _HOTPLUG = st.sampled_from(["", "", "<target hotplug='off'/>", "<target hotplug='off'/>", "<target hotplug='on'/>"])
-_SETTING = st.sampled_from(["", "", NO, YES])
+_SETTING = st.sampled_from(["", "", "no", "yes"])
 _FIRMWARE = "<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>"
 
 
@@ -120,8 +91,9 @@ def topologies(draw: st.DrawFn) -> Topology:
 def domains(draw: st.DrawFn) -> str:
     """Make up a domain. Each of its devices has an alias."""
     machine = draw(st.sampled_from(["q35", "q35", "q35", "pc", "virt"]))
-    kinds = ANY | ({} if machine == "virt" else X86)
-    once = ONCE | (ONCE_Q35 if machine == "q35" else {})
+    here = [device for name, device in all_devices().items() if name in KINDS and machine in device.machines]
+    once = sorted(device.name for device in here if "once" in device.special and device.name not in _FEW)
+    kinds = sorted(device.name for device in here if device.name not in once)
     numbers = iter(range(1, 1000))
     if machine != "pc":
         topology = draw(st.one_of(st.just(Topology([], ["pcie-root"])), topologies()))
@@ -132,10 +104,9 @@ def domains(draw: st.DrawFn) -> str:
         topology = Topology(parts, ["pci-root", "pci-bridge"])
     parts = list(topology.parts)
 
-    def device(pattern: str, setting: str, address: str) -> str:
+    def device(name: str, setting: str, address: str) -> str:
         number = next(numbers)
-        letters = chr(97 + number // 26 % 26) + chr(97 + number % 26)
-        return pattern.format(h=setting, a=f"{address}<alias name='ua-{number}'/>", n=number, letters=letters)
+        return all_devices()[name].xml(number, setting, f"{address}<alias name='ua-{number}'/>")
 
     def anywhere() -> str:
         if draw(st.integers(0, 2)):
@@ -148,10 +119,10 @@ def domains(draw: st.DrawFn) -> str:
         more = draw(st.sampled_from(["", "", " multifunction='on'", " multifunction='off'"]))
         return _pci(bus, slot, draw(st.sampled_from([0, 0, 0, 0, 0, 1, 7])), more)
 
-    for kind in draw(st.lists(st.sampled_from(sorted(kinds)), max_size=12)):
+    for kind in draw(st.lists(st.sampled_from(kinds), max_size=12)):
         setting, address = draw(_SETTING), anywhere()
-        copies = draw(st.sampled_from([1, 1, 1, 1, 1, 1, 30, 90])) if kind not in FEW and not address else 1
-        parts += [device(kinds[kind], setting, address) for _ in range(copies)]
+        copies = draw(st.sampled_from([1, 1, 1, 1, 1, 1, 30, 90])) if kind not in _FEW and not address else 1
+        parts += [device(kind, setting, address) for _ in range(copies)]
     # slots of several functions, whose devices may differ in their settings
     for _ in range(draw(st.integers(0, 2))):
         bus = draw(st.integers(0, len(topology.models) - 1))
@@ -161,10 +132,16 @@ def domains(draw: st.DrawFn) -> str:
         topology.taken.add((bus, slot))
         for function in draw(st.lists(st.integers(0, 7), unique=True, min_size=1, max_size=4)):
             more = " multifunction='on'" if function == 0 else ""
-            kind = draw(st.sampled_from(["rng", "nic", "e1000e", "scsi", "optional"]))
-            parts.append(device(kinds[kind], draw(_SETTING), _pci(bus, slot, function, more)))
-    chosen = draw(st.lists(st.sampled_from(sorted(once)), unique=True, max_size=4))
-    parts += [device(once[kind], draw(_SETTING), "") for kind in chosen]
+            kind = draw(st.sampled_from(["rng", "nic-virtio", "nic-e1000e", "scsi-virtio-scsi", "disk-optional"]))
+            parts.append(device(kind, draw(_SETTING), _pci(bus, slot, function, more)))
+    # An IOMMU of Intel's is no PCI device.
+    intel = ["intel-iommu"] if machine == "q35" else []
+    for kind in (chosen := draw(st.lists(st.sampled_from([*once, "teaming", *intel]), unique=True, max_size=4))):
+        setting = draw(_SETTING)
+        if kind == "teaming":
+            parts.append(_TEAM.format(f" hotplug='{setting}'" if setting else ""))
+        else:
+            parts.append("<iommu model='intel'/>" if kind == "intel-iommu" else device(kind, setting, ""))
     feature = draw(st.sampled_from(["", ALL_OFF, ALL_OFF, "<hotplug enable='yes'/>"]))
     firmware = _FIRMWARE if machine != "pc" and draw(st.integers(0, 4)) == 0 else ""
     arch = "aarch64" if machine == "virt" else "x86_64"

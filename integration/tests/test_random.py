@@ -1,5 +1,7 @@
 """Random domains: accepted ones obey the rules (oracle/rules.py), refused ones are refused for a reason.
 
+Without the settings, stock libvirt accepts and refuses the same ones, and gives them the same XML.
+
 ``RANDOM_DOMAINS=10000 ./run python3 -m pytest integration/tests/test_random.py`` makes up other ones each
 time, and as many. Machine types whose QEMU is not here (riscv64, loongarch64, ppc64, s390x) are left
 to libvirt's own qemuxmlconftest.
@@ -8,132 +10,86 @@ to libvirt's own qemuxmlconftest.
 from __future__ import annotations
 
 import os
-from xml.etree.ElementTree import Element
+import re
+from collections import Counter
+from collections.abc import Iterator
 
 import libvirt
 import pytest
 from hypothesis import HealthCheck, event, given, note, settings
 
-from integration.domains import domxml
-from integration.domains.arbitrary import ANY, X86, domains
+from integration.domains.arbitrary import domains
 from integration.domains.definitions import Definition
-from integration.domains.domxml import attribute
+from integration.domains.devices import all_devices
 from integration.domains.layout import Layout
-from integration.domains.pci import Address
-from integration.domains.snippets import NO, stripped
-from integration.oracle.rules import assert_placed, can_plug, can_unplug, never_unplugs
+from integration.domains.snippets import stripped
+from integration.host import connection, daemons
+from integration.oracle.refusals import clash, must_fit
+from integration.oracle.rules import assert_placed
+from integration.paths import NIGHTLY
 
 OUR_CODES = (libvirt.VIR_ERR_XML_ERROR, libvirt.VIR_ERR_CONFIG_UNSUPPORTED)
-_COUNT = os.environ.get("RANDOM_DOMAINS", "")
+_COUNT = int(os.environ.get("RANDOM_DOMAINS") or (20000 if NIGHTLY else 0))
+
+_SHARES = {"accepted": 0.25, "refused: contradiction": 0.15, "refused: full": 0.001}
+"""What every outcome must have at least of all domains, or the test tests something else."""
+
+_WRONG = "wrong without the settings, too"
+_WRONG_SHARE = 0.4
+"""What those may have at most that even stock libvirt refuses."""
 
 
-def _devices(xml: str) -> list[Element]:
-    """Give the elements of the devices that may have a PCI address."""
-    everything = domxml.parse(xml).iterfind("devices/*")
-    return [item for item in everything if not (item.tag == "controller" and item.get("type") == "pci")]
+@pytest.fixture
+def stock(place: Definition) -> Iterator[Definition]:
+    """The same place on a host with stock libvirt."""
+    with daemons.held("--stock", "--host=stock") as uri:
+        conn = connection.connect(uri)
+        connection.sweep(conn)
+        there = Definition(conn, place.name)
+        there.uuid = place.uuid
+        yield there
+        for domain in conn.listAllDomains():
+            if domain.name() == place.name:
+                connection.discard(domain)
+        conn.close()
 
 
-def _buses(given: str) -> set[int]:
-    """Give the indexes of the PCI controllers that a domain states; one without gets the lowest that is free."""
-    stated = [item.get("index") for item in domxml.parse(given).iterfind("devices/controller[@type='pci']")]
-    buses = {int(index) for index in stated if index is not None}
-    for _ in range(stated.count(None)):
-        buses.add(next(index for index in range(len(stated) + 1) if index not in buses))
-    return buses | {0}
+@pytest.fixture
+def outcomes() -> Iterator[Counter[str]]:
+    """The outcomes are counted; in the end each must have had its share."""
+    counted: Counter[str] = Counter()
+    yield counted
+    total = counted.total()
+    if total < 500:
+        return  # a failure cut it short
+    assert [name for name, share in _SHARES.items() if counted[name] < share * total] == [], counted
+    assert counted[_WRONG] <= _WRONG_SHARE * total, counted
 
 
-def clash(given: str, plain: str) -> bool:
-    """Say whether a setting contradicts an address or another setting, given the domain as it is without settings."""
-    layout, wanted, buses = Layout(plain), Layout(given), _buses(given)
-    layout.says_no = wanted.says_no
-    root = layout.controllers[0]
-    pc = root.model == "pci-root"
-    if pc and wanted.says_no and (root.hotplug == "on" if wanted.default else root.hotplug != "off"):
-        return True
-    for device in _devices(given):
-        setting = device.get("hotplug") or wanted.default
-        chipset = device.get("type") == "sata" and device.get("index") == "0" and not pc
-        if setting == "yes" and (never_unplugs(device) or chipset):
-            return True
-        if setting == "no" and attribute(device, "teaming", "type") == "transient":
-            return True
-        if setting == "no" and attribute(device, "model", "type") == "igb" and not layout.x86:
-            return True
-        at = Address.of(device)
-        if not at or at.function or not attribute(device, "source", "startupPolicy"):
-            continue
-        beside = [other for other in wanted.devices if other.address != at and other.address.beside(at)]
-        if any((other.setting or wanted.default) == "no" for other in beside):
-            return True
-    for stated in wanted.devices:
-        setting, bus = stated.setting or wanted.default, stated.address.bus
-        if bus not in layout.controllers:
-            continue  # there is none in the domain without settings, either
-        # libvirt makes a port for it, on machines that have ports, if a port has such a slot: on q35 an off one
-        made = not pc and layout.x86 and bus not in buses and stated.address.slot == 0
-        root_off = pc and bus == 0 and wanted.default == "no"
-        unsafe = can_unplug(layout, stated.address) and not root_off
-        if setting == "no" and unsafe and not made:
-            return True
-        if setting == "yes" and (root_off or not can_plug(layout, stated.address)):
-            return True
-    return False
-
-
-def _wants_a_port(device: Element, setting: str) -> bool:
-    """Say whether a device may need a port of its own, not just one function of a slot."""
-    return (
-        setting != "no"
-        or "hostdev" in (device.tag, device.get("type"))
-        or attribute(device, "model", "type") == "igb"
-        or attribute(device, "driver", "ats") == "on"
-    )
-
-
-def must_fit(given: str) -> bool:
-    """Say whether there is room for all devices, however they are placed; False if it cannot be told so simply."""
-    layout = Layout(given)
-    stated = {device.address.slot for device in layout.devices if device.address.bus == 0}
-    controllers = [item for item in domxml.parse(given).iterfind("devices/controller[@type='pci']")]
-    stated |= {at.slot for at in map(Address.of, controllers) if at and at.bus == 0}
-    unplaced = [item for item in _devices(given) if Address.of(item) is None]
-    settings = [item.get("hotplug") or layout.default for item in unplaced]
-    if layout.machine == "pc":
-        # without the host bridge, PIIX and the place of a first video card; one slot for each bridge
-        return sum(setting != "yes" for setting in settings) + len(controllers) + 2 <= 29 - len(stated)
-    # without the host bridge, the chipset, the USB companions, the place of a first video card, and those that
-    # PCI controllers may take
-    slots = 27 - len(stated) - len(controllers)
-    # four slots are left for ports, eight to a slot, of which one may be for a bridge and its slots
-    ports = sum(map(_wants_a_port, unplaced, settings))
-    single = sum(bool(attribute(item, "source", "startupPolicy")) for item in unplaced)
-    if not layout.x86:
-        # there a host's device has a slot of its own
-        single += sum("hostdev" in (item.tag, item.get("type")) for item in unplaced)
-    return ports <= 8 * 3 and len(unplaced) - ports <= 8 * (slots - 4 - single)
-
-
-def _refusal_is_just(place: Definition, partial: str, error: libvirt.libvirtError) -> None:
+def _plain(place: Definition, xml: str) -> tuple[str, int]:
+    """Define a domain without the settings; give its XML but for made-up MACs, or the error's code."""
     try:
-        plain = place.define(place.xml(stripped(partial)))
-    except libvirt.libvirtError:
-        event("wrong without the settings, too")
-        return
+        return re.sub(r"<mac address='[^']*'/>", "", place.define(place.xml(stripped(xml)))), 0
+    except libvirt.libvirtError as error:
+        assert place.conn.isAlive(), error
+        return "", error.get_error_code()
+
+
+def _refusal(partial: str, plain: str, error: libvirt.libvirtError) -> str:
+    """Name the reason for which a domain that is fine without its settings was refused, which must be a good one."""
     if "is needed to connect a PCI controller" in str(error):
-        event("refused: full, for a device without a setting")  # libvirt's own words
         assert not must_fit(partial), error
-        return
+        return "refused: full, for a device without a setting"  # libvirt's own words
     assert error.get_error_code() in OUR_CODES, error
     assert "hotplug" in str(error), error
     if clash(partial, plain):
-        event("refused: contradiction")
-    else:
-        event("refused: full")
-        assert not must_fit(partial), error
+        return "refused: contradiction"
+    assert not must_fit(partial), error
+    return "refused: full"
 
 
-def _many(number: int, kind: str, setting: str = "") -> str:
-    return ANY[kind].format(h=setting, a="") * number
+def _many(number: int, name: str, setting: str = "") -> str:
+    return "".join(all_devices()[name].xml(count, setting) for count in range(1, number + 1))
 
 
 _BRIDGE = "".join(
@@ -143,11 +99,11 @@ _BRIDGE = "".join(
 FOUND = {
     "switch without a port": "<controller type='pci' index='0' model='pcie-root'/>"
     "<controller type='pci' index='1' model='pcie-switch-upstream-port'/>" + _many(1, "rng"),
-    "room for all but the spare port": _many(30, "e1000", NO) + _many(32, "e1000e"),
-    "the bridge that a full bridge needs": _BRIDGE + _many(32, "e1000") + _many(1, "rng", NO),
-    "IOMMU whose slot ports had taken": _many(60, "keyboard", NO) + "<iommu model='virtio'/>",
-    "IOMMU that must stay, likewise": _many(60, "keyboard", NO) + "<iommu model='virtio' hotplug='no'/>",
-    "sound cards that did not share": X86["sound"].format(h=NO, a="") * 60,
+    "room for all but the spare port": _many(30, "nic-e1000", "no") + _many(32, "nic-e1000e"),
+    "the bridge that a full bridge needs": _BRIDGE + _many(32, "nic-e1000") + _many(1, "rng", "no"),
+    "IOMMU whose slot ports had taken": _many(60, "input-keyboard", "no") + "<iommu model='virtio'/>",
+    "IOMMU that must stay, likewise": _many(60, "input-keyboard", "no") + "<iommu model='virtio' hotplug='no'/>",
+    "sound cards that did not share": _many(60, "sound-ich9", "no"),
 }
 """Domains that were refused once, although there is room for their devices."""
 
@@ -160,28 +116,34 @@ def test_found(place: Definition, devices: str) -> None:
     assert place.define(kept) == kept
 
 
+@pytest.mark.timeout(7200 if NIGHTLY else 1800)
 @settings(
-    max_examples=int(_COUNT or 2000),
+    max_examples=_COUNT or 2000,
     deadline=None,
     derandomize=not _COUNT,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(partial=domains())
-def test_random_domains(place: Definition, partial: str) -> None:
+def test_random_domains(place: Definition, stock: Definition, outcomes: Counter[str], partial: str) -> None:
     """An accepted domain obeys its settings and is stable; a refused one is refused for a reason."""
     note(partial)
+    plain = _plain(place, partial)
+    assert plain == _plain(stock, partial)
     try:
         kept = place.define(place.xml(partial))
     except libvirt.libvirtError as error:
         note(str(error))
-        _refusal_is_just(place, partial, error)
-        return
-    event("accepted")
-    given = {device.alias: device.address for device in Layout(partial).devices}
-    now = {device.alias: device.address for device in Layout(kept).devices if device.alias in given}
-    for alias, address in given.items():
-        # where there is no such bus libvirt may choose another one
-        where = now[alias]
-        assert (where.slot, where.function) == (address.slot, address.function)
-    assert_placed(kept, frozenset(now.values()))
-    assert place.define(kept) == kept
+        assert place.conn.isAlive(), error
+        outcome = _refusal(partial, plain[0], error) if plain[0] else _WRONG
+    else:
+        outcome = "accepted"
+        given = {device.alias: device.address for device in Layout(partial).devices}
+        now = {device.alias: device.address for device in Layout(kept).devices if device.alias in given}
+        for alias, address in given.items():
+            # where there is no such bus libvirt may choose another one
+            where = now[alias]
+            assert (where.slot, where.function) == (address.slot, address.function)
+        assert_placed(kept, frozenset(now.values()))
+        assert place.define(kept) == kept
+    event(outcome)
+    outcomes[outcome] += 1
