@@ -173,12 +173,13 @@ class Guest:
         self.domain.reset()
         return self.done()
 
-    def restore(self, xml: str | None = None) -> None:
-        """Save a guest that is living() to a file and restore it, with another XML if one is given."""
-        image = self.directory / "saved"
+    def restore(self, edit: Callable[[str], str] = str) -> None:
+        """Save a guest that is living() to a file and restore it, with the XML that ``edit`` makes of the file's."""
+        conn, image = self.domain.connect(), str(self.directory / "saved")
         self.disconnect()
-        self.domain.save(str(image))
-        self.domain.connect().restoreFlags(str(image), xml, 0)
+        self.domain.save(image)
+        xml = conn.saveImageGetXMLDesc(image, libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE)
+        conn.restoreFlags(image, edit(xml), 0)
 
     def now(self, domain: libvirt.virDomain | None = None, events: connection.Events | None = None) -> Guest:
         """Give this guest as it is now, which may be on another host, with an empty report."""

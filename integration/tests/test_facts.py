@@ -26,6 +26,8 @@ NAMED = {case.name.removeprefix("facts/"): case for case in CASES}
 
 # Lives before the attack change nothing. "make check" has a choice.
 LIVES = ("reset", "restore")
+CANNOT_SAVE = connection.version(connection.emulator("x86_64")) >= (11, 0)
+"""libvirt 11.3.0 saves no guest of these QEMUs: they do not know migrate's parameter "detach" any more."""
 LIVED = [case for name, case in NAMED.items() if NIGHTLY or name in ("q35-6.0-on", "pc-root-off")]
 
 NATIVE = {"facts/q35-6.0", "facts/q35-native", "facts/q35-native-no-drivers"}
@@ -54,6 +56,10 @@ def test_who_can_be_unplugged(case: Case, pool: Pool) -> None:
 @pytest.mark.parametrize("case", [case.after(life) for case in LIVED for life in LIVES], ids=lambda case: case.name)
 def test_after(case: Case, pool: Pool) -> None:
     """A guest that was reset, or saved and restored, can remove the same devices."""
+    if case.life == "restore" and CANNOT_SAVE:
+        with pytest.raises(libvirt.libvirtError, match="detach"):
+            pool.result(case)
+        return
     result = pool.result(case)
     found, expected = expectations.found(result, case), expectations.expected(result, case)
     assert {alias for alias, row in found.items() if row[0] != "no"} == {
@@ -77,24 +83,27 @@ def test_rules(case: Case, pool: Pool) -> None:
             assert line.place in STRICTER, verdict
 
 
+@pytest.mark.skipif(CANNOT_SAVE, reason="libvirt 11.3.0 saves no guest of this QEMU")
 def test_saved_without_acpi_hotplug(conn: libvirt.virConnect, events: connection.Events) -> None:
     """State of pc-q35-6.0 saved without ACPI PCI hotplug must not meet it.
 
     QEMU 7.2 refuses it; later ones load a Presence Detect bit with it that lets root remove what is behind an off port.
     """
     before, then = NAMED["q35-6.0"], NAMED["q35-6.0-on"]
+    options = then.xml[then.xml.index("<qemu:commandline") : then.xml.index("</domain>")]
+
+    def on(xml: str) -> str:
+        xml = xml.replace("<domain ", "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0' ", 1)
+        return xml.replace("</domain>", f"{options}</domain>")
+
     made = machine(conn, events, before.arch, before.machine)
     with living(conn, events, before.xml, made, "probe.eject=none", "saved-without") as guest:
         guest.done()
-        options = then.xml[then.xml.index("<qemu:commandline") : then.xml.index("</domain>")]
-        xml = guest.xml.replace("<domain ", "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0' ", 1)
-        xml = xml.replace("</domain>", f"{options}</domain>")
-        try:
-            guest.restore(xml)
-        except libvirt.libvirtError:
-            assert connection.version(made.emulator) < (10, 0)
+        if connection.version(made.emulator) < (10, 0):
+            with pytest.raises(libvirt.libvirtError, match="load of migration failed"):
+                guest.restore(on)
             return
-        assert connection.version(made.emulator) >= (10, 0)
+        guest.restore(on)
         guest.connect()
         by = attack(guest)
         verdicts = judge(guest, by)
