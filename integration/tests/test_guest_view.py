@@ -67,3 +67,15 @@ def test_hot_plug_capable(case: Case, pool: Pool) -> None:
         assert port.address
         config = result.report.configs[result.layout.in_guest(port.address, result.report.configs)]
         assert hotplug_capable(config) == (port.hotplug != "off" and case.machine != "pc-q35-6.1"), port
+
+
+@pytest.mark.parametrize("case", directory("acpi-index"), ids=lambda case: case.name)
+def test_acpi_index(case: Case, pool: Pool) -> None:
+    """Where the guest sees ``<acpi index>``, by which Linux names network devices."""
+    result = pool.result(case)
+    seen = {}
+    for line in case.expected:
+        address = result.verdicts[line.alias].guest_address
+        assert address
+        seen[line.alias] = result.report.before[address].index or "-"
+    assert seen == {line.alias: line.answer(result.qemu) for line in case.expected}
