@@ -24,7 +24,10 @@ VIR_MIGRATE_UNSAFE: int
 VIR_DOMAIN_AFFECT_LIVE: int
 VIR_DOMAIN_AFFECT_CONFIG: int
 VIR_DOMAIN_DEFINE_VALIDATE: int
+VIR_ERR_INVALID_ARG: int
+VIR_ERR_NO_CONNECT: int
 VIR_ERR_NO_DOMAIN: int
+VIR_ERR_OPERATION_DENIED: int
 VIR_ERR_OPERATION_INVALID: int
 VIR_ERR_XML_ERROR: int
 VIR_ERR_CONFIG_UNSUPPORTED: int
@@ -32,6 +35,7 @@ VIR_ERR_OPERATION_UNSUPPORTED: int
 VIR_ERR_INTERNAL_ERROR: int
 
 class libvirtError(Exception):
+    err: tuple[object, ...]
     def get_error_code(self) -> int: ...
     def get_error_message(self) -> str: ...
 

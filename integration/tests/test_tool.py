@@ -1,0 +1,303 @@
+"""virt-pci-hotplug, as it is installed, on the private daemon: existing guests stay what they are, and lose nothing.
+
+``data/convert/NAME.xml`` is a guest that is used already. ``NAME.expected`` has what ``set`` takes to convert it, then
+a line per network interface: its MAC, and the names that systemd gives it before and after.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import pytest
+
+from integration.domains import domxml, snippets
+from integration.domains.definitions import Definition
+from integration.domains.layout import Layout
+from integration.domains.pci import Address
+from integration.guest.accel import machine
+from integration.guest.image import image
+from integration.guest.report import Report
+from integration.guest.running import Guest, home
+from integration.host import connection, daemons
+from integration.oracle import rules
+from integration.oracle.cases import Case, directory
+from integration.oracle.verdict import attack, judge
+from integration.paths import DATA
+
+CASES = sorted((DATA / "convert").glob("*.xml"))
+_STORED = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+
+
+def tool(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the installed tool on the private daemon."""
+    return subprocess.run(("virt-pci-hotplug", *words), capture_output=True, text=True, check=False)
+
+
+def change(name: str, *words: str) -> str:
+    """Run ``set``, which must succeed; give what it says."""
+    result = tool("set", name, *words)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def check(name: str, *words: str) -> tuple[str, int]:
+    """Run ``check``; give what it makes of the domain, and its exit status."""
+    result = tool("check", name, *words, "--json")
+    return json.loads(result.stdout)["domains"][0]["result"], result.returncode
+
+
+def net_id(report: Report, address: Address) -> str:
+    """Name the network interface at ``address`` as systemd's net_id does: by ACPI index, slot, or path."""
+    index = report.before[address].index
+    if index:
+        return f"eno{index}"
+    slot = report.slots.get(str(address).partition(".")[0], "")
+    if slot.isdigit() and int(slot) > 0:
+        return f"ens{slot}"
+    return f"enp{address.bus}s{address.slot}"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a guest saw, and which of its devices its root could have removed."""
+
+    hardware: dict[Address, str]
+    names: dict[str, str]
+    devices: set[str]
+    unplugged: set[str]
+
+
+def _see(guest: Guest) -> Seen:
+    report = guest.done()
+    guest.connect()
+    verdicts = judge(guest, attack(guest))
+    guest.disconnect()
+    return Seen(
+        {address: seen.ident for address, seen in report.before.items()},
+        {mac: net_id(report, address) for mac, address in report.nets.items()},
+        guest.started_with,
+        {alias for alias, verdict in verdicts.items() if verdict.unplugged},
+    )
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A guest before and after it was converted and cold-started, and what was said on the way."""
+
+    before: Seen
+    after: Seen
+    plain: subprocess.CompletedProcess[str]
+    """``set no`` without any option, while the guest ran"""
+    said: str
+    checks: dict[str, tuple[str, int]]
+
+
+def _convert(conn: libvirt.virConnect, events: connection.Events, path: Path) -> Converted:
+    xml = path.read_text()
+    made = machine(conn, events, *domxml.kind(xml))
+    words = path.with_suffix(".expected").read_text().splitlines()[0].split()
+    with home(f"convert-{path.stem}") as (name, directory):
+        whole = domxml.complete(xml, name, made)
+        console = domxml.bootable(whole, image(made.arch), "probe.end=ask", directory, "pty")
+        domain = conn.defineXML(domxml.text(whole))
+        try:
+            domain.create()
+            before = _see(Guest(domain, events, console))
+            checks = {"first": check(name), "strict": check(name, "--strict")}
+            plain = tool("set", name, "no")
+            said = plain.stdout if plain.returncode == 0 else change(name, *words)
+            checks |= {"pending": check(name), "config": check(name, "--config", "--strict")}
+            domain.destroy()
+            console.unlink()
+            domain.create()
+            after = _see(Guest(domain, events, console))
+            checks["done"] = check(name, "--strict")
+        finally:
+            connection.discard(domain)
+    return Converted(before, after, plain, said, checks)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_converts(conn: libvirt.virConnect, events: connection.Events, path: Path) -> None:
+    """The guest sees the same hardware before and after; its root could remove all of it before, nothing after.
+
+    Where addresses cannot stay, only a command that says so changes anything, and PCI IDs stay.
+    """
+    options, *lines = path.with_suffix(".expected").read_text().splitlines()
+    guest = _convert(conn, events, path)
+    assert guest.before.devices == guest.before.unplugged == guest.after.devices
+    assert guest.after.unplugged == set()
+    if "--reassign" in options:
+        assert sorted(guest.after.hardware.values()) == sorted(guest.before.hardware.values())
+    else:
+        assert guest.after.hardware == guest.before.hardware
+    names = [tuple(line.split()) for line in lines]
+    assert [(mac, guest.before.names[mac], guest.after.names[mac]) for mac, *_ in names] == names
+    if options == "no":
+        assert guest.plain.returncode == 0
+    else:
+        assert guest.plain.returncode == 1
+        assert options.split()[1] in guest.plain.stdout
+        # Each device, if its address cannot stay.
+        devices = ("vda", "scsi0@", "52:54:00:00:00:01", "52:54:00:00:00:02", "memballoon@")
+        named = [device for device in devices if f"  {device}" in guest.plain.stdout]
+        assert named == (list(devices) if "--reassign" in options else [])
+    assert "needs a cold start" in guest.said
+    assert guest.checks == {
+        "first": ("ok", 0),
+        "strict": ("found", 1),
+        "pending": ("pending", 1),
+        "config": ("ok", 0),
+        "done": ("ok", 0),
+    }
+
+
+_RICH = """<domain>
+  <title>a &lt;b&gt; &amp; 'c' "d"</title>
+  <description>first
+  second &amp; last</description>
+  <metadata><app:x xmlns:app='http://example.com/x' app:a="1"><app:y>it's</app:y></app:x></metadata>
+  <devices>
+    <graphics type='vnc' passwd='a&apos;b&quot;c'/>
+    <rng model='virtio'><backend model='random'>/dev/urandom</backend><alias name='ua-rng'/></rng>
+    <rng model='virtio'><backend model='random'>/dev/urandom</backend><alias name='ua-yes'/></rng>
+  </devices>
+</domain>"""
+
+
+def test_nothing_else_changes(place: Definition, tmp_path: Path) -> None:
+    """There and back the definition is the same, secrets included, and no output ever has one."""
+    place.define(place.xml(_RICH))
+    domain = place.conn.lookupByUUIDString(place.uuid)
+    first = domain.XMLDesc(_STORED)
+    said = tool("set", place.name, "no", "--dry-run")
+    assert said.returncode == 0
+    assert domain.XMLDesc(_STORED) == first
+    said.stdout += change(place.name, "no", "--backup", str(tmp_path)) + tool("list", place.name, "--json").stdout
+    assert domain.XMLDesc(_STORED) != first
+    change(place.name, "yes", "--device", "ua-yes")
+    assert check(place.name) == ("ok", 0)
+    layout = Layout(domain.XMLDesc(_STORED))
+    assert [device.setting for device in layout.devices if device.alias == "ua-yes"] == ["yes"]
+    change(place.name, "default", "--ports-on")
+    assert domain.XMLDesc(_STORED) == first
+    assert "a'b" not in said.stdout
+    assert "a&apos;b" not in said.stdout
+    (kept,) = tmp_path.iterdir()
+    assert kept.read_text() == first
+
+
+def test_refused_by_the_daemon(place: Definition) -> None:
+    """What only the daemon knows is told in its words, and nothing changes."""
+    xml = """<domain><devices>
+      <interface type='user'><mac address='52:54:00:00:00:01'/><model type='virtio'/>
+        <teaming type='persistent'/><alias name='ua-one'/></interface>
+      <hostdev mode='subsystem' type='pci' managed='yes'>
+        <source><address domain='0' bus='0xfe' slot='0' function='0'/></source>
+        <teaming type='transient' persistent='ua-one'/></hostdev>
+    </devices></domain>"""
+    first = place.define(place.xml(xml))
+    result = tool("set", place.name, "no")
+    assert result.returncode == 1
+    assert "<teaming type='transient'/>" in result.stdout
+    assert place.dump() == first
+
+
+@pytest.mark.parametrize("case", [*directory("facts"), *directory("settings")], ids=lambda case: case.name)
+def test_verdicts_are_the_rules(place: Definition, case: Case, tmp_path: Path) -> None:
+    """Wherever a device sits, it is said to stay exactly if it does by the rules that were measured."""
+    whole = domxml.parse(place.xml(case.xml))
+    domxml.give_disks(whole, tmp_path)
+    place.define(domxml.text(whole))
+    layout = Layout(place.dump())
+    listed = json.loads(tool("list", place.name, "--json").stdout)["domains"][0]["devices"]
+    said = {device["address"]: device["removable"] for device in listed}
+    rule = {str(device.address): "no" if rules.stays(layout, device) else "yes" for device in layout.devices}
+    if "acpi-pci-hotplug" in case.xml:
+        rule = dict.fromkeys(rule, "unknown")
+    assert said == rule
+
+
+def test_other_drivers() -> None:
+    """What is no QEMU is listed, and nothing more can be told."""
+    commands = (["list"], ["check"], ["set", "test", "no"])
+    listed, checked, changed = (tool("-c", "test:///default", *words) for words in commands)
+    assert (listed.returncode, checked.returncode, changed.returncode) == (0, 3, 1)
+    assert "unknown" in listed.stdout
+
+
+def test_read_only(place: Definition) -> None:
+    """A read-only connection shows places, and cannot tell more."""
+    place.define(place.xml(_RICH))
+    listed, checked = (tool("-r", *words, place.name) for words in (["list"], ["check"]))
+    assert (listed.returncode, checked.returncode) == (0, 3)
+    assert "ua-rng" in listed.stdout
+    assert "unknown" in listed.stdout
+    assert "forbidden" in checked.stderr
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[libvirt.virConnect]:
+    """A host of our own, whose domains are all ours."""
+    with daemons.held("--host=tool") as uri:
+        conn = connection.connect(uri)
+        for domain in conn.listAllDomains():
+            connection.discard(domain)
+        yield conn
+        for domain in conn.listAllDomains():
+            connection.discard(domain)
+        conn.close()
+
+
+def _fill(conn: libvirt.virConnect, count: int) -> None:
+    partial = snippets.domain(snippets.nic(1) + snippets.nic(2), "")
+    for number in range(count):
+        place = Definition(conn, f'it\'s "{number}"')
+        place.define(place.xml(partial))
+
+
+def test_many(other: libvirt.virConnect) -> None:
+    """1,000 domains are listed in less than ten seconds, whatever their names are."""
+    _fill(other, 1000)
+    start = time.monotonic()
+    listed = tool("-c", other.getURI(), "list", "--json")
+    seconds = time.monotonic() - start
+    said: dict[str, Any] = json.loads(listed.stdout)
+    assert len(said["domains"]) == 1000
+    assert {len(domain["devices"]) for domain in said["domains"]} == {len(said["domains"][0]["devices"])}
+    assert seconds < 10
+    changed = tool("-c", other.getURI(), "set", "--all", "no", "--yes")
+    assert changed.stdout.splitlines()[-1] == "1000 domains: 1000 changed"
+    assert tool("-c", other.getURI(), "check", "--strict").returncode == 0
+
+
+def test_domains_that_vanish(other: libvirt.virConnect) -> None:
+    """All domains are looked at without disturbance by one that comes and goes meanwhile."""
+    place = Definition(other, "flickers")
+    place.define(place.xml(_RICH))
+    domain, stop = other.lookupByUUIDString(place.uuid), threading.Event()
+    xml = domain.XMLDesc(_STORED)
+
+    def flicker() -> None:
+        while not stop.is_set():
+            domain.undefine()
+            other.defineXML(xml)
+
+    thread = threading.Thread(target=flicker)
+    thread.start()
+    try:
+        for _ in range(5):
+            for words in (["check"], ["list"], ["check", "--json"]):
+                result = tool("-c", other.getURI(), *words)
+                assert (result.returncode, result.stderr) == (0, "")
+    finally:
+        stop.set()
+        thread.join()

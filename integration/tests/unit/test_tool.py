@@ -1,0 +1,295 @@
+"""virt-pci-hotplug on XML alone: in data/tool, NAME.expected is what it says of NAME.xml, command by command.
+
+GUEST is the domain's name. NAME.live.xml is what runs, where that is something else. What a command writes to
+standard error stands with the rest, and a last line ``[1]`` is its exit status, if not 0.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import stat
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import libvirt
+import pytest
+
+from integration.paths import DATA, ROOT
+from integration.tests.unit.fakehost import Domain, Host, Snapshot, failure
+
+CASES = sorted(path.with_suffix(".xml") for path in (DATA / "tool").glob("*.expected"))
+_SETTING = "<hotplug enable='no'/>"
+
+
+def read(name: str) -> str:
+    """Read the XML of a case."""
+    return (DATA / f"tool/{name}.xml").read_text()
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    """The tool as a module, as libvirt's tree has it."""
+    path = ROOT / "libvirt/tools/virt-pci-hotplug"
+    module = ModuleType("virt_pci_hotplug")
+    exec(compile(path.read_text(), path, "exec"), module.__dict__)
+    return module
+
+
+class Shell:
+    """Runs commands of the tool in this process, on make-believe hosts by the names of their URIs."""
+
+    def __init__(self, tool: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._tool, self._patch, self._capsys = tool, monkeypatch, capsys
+        self.hosts: dict[str | None, Host] = {}
+        for function in ("open", "openReadOnly"):
+            monkeypatch.setattr(libvirt, function, self._open)
+
+    def _open(self, uri: str | None) -> Host:
+        if uri not in self.hosts:
+            raise failure(libvirt.VIR_ERR_NO_CONNECT, "cannot connect")
+        return self.hosts[uri]
+
+    def __call__(self, *words: str) -> tuple[str, int]:
+        """Run a command; give what it says and its exit status."""
+        self._patch.setattr("sys.argv", ["virt-pci-hotplug", *words])
+        try:
+            status = self._tool.main()
+        except SystemExit as end:
+            status = end.code
+        said = self._capsys.readouterr()
+        return said.out + said.err, status
+
+    def json(self, *words: str) -> dict[str, Any]:
+        """Run a command that must print JSON and nothing else."""
+        said: dict[str, Any] = json.loads(self(*words, "--json")[0])
+        return said
+
+
+@pytest.fixture
+def shell(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """The tool's commands, without a host yet."""
+    return Shell(tool, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_transcript(shell: Shell, path: Path) -> None:
+    """Each command says what is expected, and acts on what the earlier ones have left."""
+    live = path.with_suffix(".live.xml")
+    domain = Domain(path.read_text(), live.read_text() if live.exists() else "")
+    shell.hosts[None] = Host([domain])
+    expected = path.with_suffix(".expected").read_text()
+    transcript = ""
+    for line in expected.splitlines():
+        if line.startswith("$ "):
+            words = [domain.name() if word == "GUEST" else word for word in shlex.split(line[2:])]
+            said, status = shell(*words)
+            transcript += f"{line}\n{said}" + (f"[{status}]\n" if status else "")
+    assert transcript == expected
+    assert "sekrit" not in transcript
+    assert path.stem != "q35" or "passwd='sekrit'" in domain.stored
+
+
+def _many(count: int) -> list[Domain]:
+    xml = read("places").replace("<name>places<", "<name>NAME<").replace("11111111-", "NUMBER-")
+    return [Domain(xml.replace("NAME", f"guest {n}").replace("NUMBER", f"{n:08}")) for n in range(count)]
+
+
+def _plain(name: str = "plain", setting: str = "") -> Domain:
+    """Give a q35 domain with one device behind a port."""
+    return Domain(
+        f"<domain type='kvm'><name>{name}</name><uuid>{abs(hash(name)):08x}</uuid><os><type arch='x86_64'"
+        f" machine='pc-q35-7.2'>hvm</type></os><features>{setting}</features><devices><emulator>/q</emulator>"
+        "<controller type='pci' index='0' model='pcie-root'/><controller type='pci' index='1' model='pcie-root-port'>"
+        "<address type='pci' bus='0' slot='1' function='0'/></controller><rng model='virtio'><alias name='ua-rng'/>"
+        "<address type='pci' bus='1' slot='0' function='0'/></rng></devices></domain>"
+    )
+
+
+def test_one_bad_guest_of_fifty(shell: Shell) -> None:
+    """One guest that is refused, and one that fails, do not stop the others; they are named in the end."""
+    host = shell.hosts[None] = Host([_plain(f"guest {n:02}") for n in range(50)], refuses={"guest 07<": "not this one"})
+    said, status = shell("set", "--all", "no", "--yes")
+    assert status == 1
+    assert "guest 07: refused: not this one" in said
+    assert said.splitlines()[-1] == "50 domains: 49 changed, 1 refused; not done: guest 07"
+    assert host.defined == 49
+    assert [domain.name() for domain in host.domains if "hotplug" not in domain.stored] == ["guest 07"]
+
+
+def test_capabilities_are_asked_once(shell: Shell) -> None:
+    """There is one query for each emulator, architecture, machine and virt type, however many domains."""
+    host = shell.hosts[None] = Host([_plain(f"{n}") for n in range(20)] + [Domain(read("virt"))])
+    shell("list")
+    assert host.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        (Host([], knows=False), "this daemon does not know the setting"),
+        (Host([], readonly=True), "read only access"),
+    ],
+    ids=["old", "read-only"],
+)
+def test_cannot_tell(shell: Shell, host: Host, reason: str) -> None:
+    """Without capabilities places are shown, but no verdict; check exits 3, and set changes nothing."""
+    host.domains = [_plain(setting=_SETTING)]
+    shell.hosts[None] = host
+    said, status = shell("-r", "list")
+    assert (status, " unknown " in said, reason in said) == (0, True, True)
+    said, status = shell("-r", "check")
+    assert (status, reason in said) == (3, True)
+    said, status = shell("set", "plain", "no")
+    assert (status, reason in said, host.defined) == (1, True, 0)
+
+
+def test_machine_type_gone(shell: Shell) -> None:
+    """A domain whose machine type QEMU has no longer is unknown, and does not hide what others have."""
+    gone = _plain("gone")
+    gone.stored = gone.stored.replace("pc-q35-7.2", "gone")
+    shell.hosts[None] = Host([gone, _plain("found", _SETTING)])
+    said, status = shell("check")
+    assert status == 1
+    assert "virt-pci-hotplug: gone: no domain capabilities: the machine 'gone' is not supported" in said
+    assert shell("check", "gone")[1] == 3
+
+
+def test_hosts(shell: Shell) -> None:
+    """Several connections are looked at, and one that fails does not hide the others."""
+    shell.hosts = {"one": Host([_plain()], "one"), "two": Host([_plain(setting=_SETTING)], "two")}
+    said, status = shell("-c", "one", "-c", "none", "-c", "two", "check")
+    assert status == 1
+    assert "virt-pci-hotplug: none: cannot connect" in said
+    assert "plain on two" in said
+    assert "plain on one" not in said
+    assert shell("-c", "one", "-c", "none", "check")[1] == 3
+    said, status = shell("-c", "one", "list", "plain", "nobody")
+    assert ("there is no domain 'nobody'" in said, "ua-rng" in said, status) == (True, True, 3)
+
+
+def test_vanishes(shell: Shell) -> None:
+    """A domain that vanishes while all are looked at is nothing to report; one that was named is."""
+    domain = _plain()
+    domain.gone = True
+    shell.hosts[None] = Host([domain])
+    for command in (["list"], ["check"], ["set", "--all", "no", "--yes"]):
+        assert shell(*command) == ("", 0)
+    assert shell("check", "plain") == ("virt-pci-hotplug: plain: Domain not found\n", 3)
+
+
+def test_changed_by_somebody_else(shell: Shell) -> None:
+    """A definition that is no longer the one that was read is left alone."""
+    domain = _plain()
+    domain.elsewhere = domain.stored.replace("<features>", "<features><pae/>")
+    host = shell.hosts[None] = Host([domain])
+    said, status = shell("set", "plain", "no")
+    assert "somebody else has just changed it" in said
+    assert (status, host.defined) == (1, 0)
+    assert shell("set", "plain", "no")[1] == 0
+    assert "<pae" in domain.stored
+
+
+def test_transient(shell: Shell) -> None:
+    """A transient domain is listed and checked; there is nothing stored to change."""
+    domain = _plain(setting=_SETTING)
+    domain.persistent, domain.live = False, domain.stored
+    shell.hosts[None] = Host([domain])
+    assert "ua-rng" in shell("list")[0]
+    assert shell("check")[1] == 1
+    assert shell("check", "--config") == ("", 0)
+    assert "it is transient" in shell("set", "plain", "no")[0]
+
+
+def test_comes_back(shell: Shell) -> None:
+    """What a managed save or a snapshot brings back counts, and the daemon's own finding."""
+    domain = _plain()
+    old = domain.stored
+    shell.hosts[None] = Host([domain])
+    shell("set", "plain", "no")
+    assert shell("check") == ("", 0)
+    domain.saved, domain.snapshots = old, [Snapshot("mine", old)]
+    (record,) = shell.json("check")["domains"]
+    assert record["result"] == "found"
+    assert [row["where"] for row in record["devices"]] == ["managed save", "snapshot mine"]
+    said = shell("set", "plain", "default")[0]
+    assert "managed save" in said
+    assert "snapshots" in said
+    running = _plain("running")
+    running.live, running.said = running.stored, ["deprecated configuration: net0 was unplugged"]
+    shell.hosts[None] = Host([running])
+    assert "net0 was unplugged" in shell("check")[0]
+
+
+def test_backup(shell: Shell, tmp_path: Path) -> None:
+    """The old XML is kept with its secrets, readable for its owner only."""
+    domain = Domain(read("q35"))
+    shell.hosts[None] = Host([domain])
+    said, status = shell("set", domain.name(), "no", "--backup", str(tmp_path / "new"))
+    assert status == 0
+    (kept,) = (tmp_path / "new").iterdir()
+    assert kept.read_text() == read("q35")
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert shlex.quote(str(kept)) in said
+    _, status = shell("set", domain.name(), "default", "--backup", str(kept))
+    assert (status, _SETTING.replace("'", '"').replace("/>", " />") in domain.stored) == (1, True)
+
+
+def test_json(shell: Shell) -> None:
+    """Every command prints one document, of the same form."""
+    shell.hosts[None] = Host([_plain()])
+    for command in (["list"], ["check"], ["set", "plain", "no", "--dry-run"]):
+        said = shell.json(*command)
+        assert (said["version"], said["command"], said["errors"]) == (1, command[0], [])
+        (record,) = said["domains"]
+        keys = "host uri name uuid running result reason devices moved notes"
+        assert set(keys.split()) <= set(record)
+    assert isinstance(record["diff"], list)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "set",
+        "set no",
+        "set plain",
+        "set plain off",
+        "set --all no",
+        "set --all plain no --yes",
+        "set plain yes",
+        "set plain no --ports-on",
+        "set plain no --nonsense",
+        "-c one -c two set plain no",
+        "list --strict",
+    ],
+)
+def test_usage(shell: Shell, words: str) -> None:
+    """A wrong command line is told, with exit status 2, before there is a connection."""
+    said, status = shell(*words.split())
+    assert (status, "usage: " in said) == (2, True)
+
+
+@pytest.mark.parametrize("words", ["set plain --dry-run no", "set --dry-run plain no", "set plain no --dry-run"])
+def test_options_stand_anywhere(shell: Shell, words: str) -> None:
+    """Options may stand before, between and after the words."""
+    shell.hosts[None] = Host([_plain()])
+    assert shell(*words.split())[1] == 0
+
+
+@pytest.mark.parametrize("name", ["--all", "-c", "no", "a b", "'", '"', "$(true)", "-- no"])
+def test_any_name(shell: Shell, name: str) -> None:
+    """After ``--`` a name may be anything."""
+    shell.hosts[None] = Host([_plain(name)])
+    assert shell("set", "--", name, "no") == (f"{name}: changed\n", 0)
+    assert shell("list", "--", name)[0].startswith(f"{name}\n")
+
+
+def test_harmless_for_terminals(shell: Shell) -> None:
+    """What a guest's owner wrote cannot control the terminal."""
+    domain = _plain("a\u009b31mb")
+    domain.stored = domain.stored.replace("ua-rng", "ua-\u009b2J")
+    shell.hosts[None] = Host([domain])
+    for command in (["list"], ["list", "--tree"], ["check", "--strict"], ["set", "--all", "no", "--yes"]):
+        assert "\u009b" not in shell(*command)[0]
