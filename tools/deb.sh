@@ -39,6 +39,10 @@ for patch in patches/*.patch; do
     cp "$patch" "$source/debian/patches/hotplug/"
     echo "hotplug/$name" >>"$source/debian/patches/series"
 done
+# The tool's package is the one of upstream's other Python tools: it depends on python3-libvirt and python3-lxml.
+for list in "$source"/debian/libvirt-clients-qemu.install{,.in}; do
+    printf '%s\n' usr/bin/virt-pci-hotplug usr/share/man/man1/virt-pci-hotplug.1 >>"$list"
+done
 # Newer than Debian's, older than Debian's next: a security update replaces it.
 {
     printf 'libvirt (%s+hotplug1) trixie; urgency=medium\n\n' "$package"
@@ -92,12 +96,12 @@ set -eux
 # apt must not start services here.
 printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 chmod +x /usr/sbin/policy-rc.d
-apt-get -qy --no-install-recommends install libvirt-daemon-system libvirt-clients qemu-system-x86
+apt-get -qy --no-install-recommends install libvirt-daemon-system libvirt-clients libvirt-clients-qemu qemu-system-x86
 dpkg-query -W libvirt-daemon-system
 apt-get -qy install $(dpkg-query -W -f '${db:Status-Abbrev} ./build/deb/${Package}_*.deb\n' 'libvirt*' | sed -n 's/^ii *//p')
 apt-mark hold $(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'libvirt*' | sed -n 's/^ii *//p')
 dpkg-query -W libvirt-daemon-system qemu-system-x86
-tools/smoke.sh /usr/sbin/libvirtd virsh
+tools/smoke.sh /usr/sbin/libvirtd virsh /usr/bin/virt-pci-hotplug
 # Back, as README.md tells.
 apt-mark unhold $(apt-mark showhold | grep libvirt)
 apt-get -qy --allow-downgrades install $(

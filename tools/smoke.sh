@@ -1,8 +1,10 @@
 #!/bin/sh
-# smoke.sh DAEMON VIRSH: in a chroot of its own, the installed daemon starts a guest that has nothing to eject.
+# smoke.sh DAEMON VIRSH TOOL: in a chroot of its own, the installed daemon starts a guest that has nothing to eject, and
+# the installed virt-pci-hotplug says so.
 set -eu
 daemon=$1
 virsh=$2
+tool=$3
 export LIBVIRT_DEFAULT_URI=qemu:///system
 # As ./run has it: the host's confinement knows nothing of a chroot.
 printf 'namespaces = [ ]\ncgroup_controllers = [ ]\nsecurity_driver = "none"\n' >>/etc/libvirt/qemu.conf
@@ -23,5 +25,7 @@ cat >/tmp/guest.xml <<'XML'
 XML
 "$virsh" define --validate /tmp/guest.xml
 "$virsh" start smoke
+# Whatever python3 is first on PATH, Debian's has the libraries.
+/usr/bin/python3 "$tool" check --strict smoke
 if "$virsh" detach-device-alias smoke net0; then exit 1; fi
 "$virsh" destroy smoke

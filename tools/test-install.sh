@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 top=$PWD
 prefix=/usr/local
 export PREFIX=$prefix
-files=(bin/virsh sbin/virtqemud sbin/libvirtd lib/systemd/system/virtqemud.{service,socket} share/libvirt/schemas/domain.rng)
+files=(bin/virsh bin/virt-pci-hotplug sbin/virtqemud sbin/libvirtd lib/systemd/system/virtqemud.{service,socket} share/libvirt/schemas/domain.rng)
 
 # shellcheck source=tools/lib.sh
 . tools/lib.sh
@@ -24,7 +24,7 @@ inside() {
     there ""
     # What it says to do where nobody has been to run QEMU as.
     eval "$(sed -n 's/.*: \(useradd .*\)$/\1/p' /tmp/said)"
-    tools/smoke.sh "$prefix/sbin/virtqemud" "$prefix/bin/virsh"
+    tools/smoke.sh "$prefix/sbin/virtqemud" "$prefix"/bin/{virsh,virt-pci-hotplug}
     step "For real: install again, and uninstall"
     echo '# mine' >>/etc/libvirt/qemu.conf
     tools/install.sh install
