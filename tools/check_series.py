@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 """Build and test libvirt after each patch of the series: every patch must stand by itself.
 
-usage: tools/check_series.py [FIRST[-[LAST]]]    numbers of patches, from 1; default: all
-
 The work is done in build/series, with one build directory that goes from patch to patch. A commit that passed with
 the present configuration is remembered there and not built again. syntax-check is about the files that the series has
 changed so far; over the whole tree, with the whole series, it is part of make check.
 """
 
+import argparse
 import hashlib
 import os
 import re
@@ -60,7 +59,9 @@ def check_commit(commit: str, options: list[str], env: dict[str, str]) -> Result
     series.run("git", "checkout", "--quiet", "--force", "--detach", commit, cwd=TREE)
     changed = WORK / "changed"
     changed.write_text(series.run("git", "diff", "--name-only", "--diff-filter=d", series.BASE, commit))
-    env = env | {"VC_LIST": f"cat {changed}"}
+    # po_check is the one rule that is about all files together.
+    whole = "cd $(top_srcdir) && git ls-files"
+    env = env | {"VC_LIST": f"$(if $(filter sc_po_check,$@),{whole},cat {changed})"}
     stages: list[tuple[str, list[str | Path]]] = [
         ("build", ["ninja", "-C", MESON]),
         ("test", [TOP / "tools/test-libvirt.sh", MESON]),
@@ -80,16 +81,20 @@ def check_commit(commit: str, options: list[str], env: dict[str, str]) -> Result
 
 def main() -> int:
     """Check the patches that are asked for and give 1 if one failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("patches", nargs="?", default="1-", help="numbers, from 1: 3, 3-5 or 3- (default: all)")
+    parser.add_argument("--but-last", action="store_true", help="not the last one, which make check builds and tests")
+    given = parser.parse_args()
     tip = series.apply(series.BASE, series.patches())
     commits = series.run("git", "rev-list", "--reverse", f"{series.BASE}..{tip}").split()
-    wanted = re.fullmatch(r"(\d+)(-?)(\d*)", sys.argv[1] if len(sys.argv) > 1 else "1-")
+    wanted = re.fullmatch(r"(\d+)(-?)(\d*)", given.patches)
     if not wanted:
         raise series.Failure("PATCHES is a number or a range: 3, 3-5 or 3-")
     first = int(wanted[1])
     last = int(wanted[3] or (len(commits) if wanted[2] else first))
     if not 1 <= first <= last <= len(commits):
-        raise series.Failure(f"there are patches 1 to {len(commits)}, not {sys.argv[1:]}")
-    numbers = range(first, last + 1)
+        raise series.Failure(f"there are patches 1 to {len(commits)}, not {given.patches}")
+    numbers = range(first, min(last, len(commits) - given.but_last) + 1)
 
     WORK.mkdir(parents=True, exist_ok=True)
     if not (TREE / ".git").exists():

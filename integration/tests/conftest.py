@@ -35,8 +35,8 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """With "-n auto" one worker more than there are cores, as guests settle and daemons end while nobody computes."""
-    return (os.cpu_count() or 1) + 1
+    """With "-n auto" more workers than cores, as guests settle and daemons end while nobody computes."""
+    return min(2 * (os.cpu_count() or 1), 8)
 
 
 def _parameter(item: pytest.Item, name: str) -> object:
@@ -50,10 +50,10 @@ def _case(item: pytest.Item) -> Case | None:
 
 
 def _order(item: pytest.Item) -> int:
-    """Long ones first: modules with guests and daemons of their own, then guests of cases, then definitions."""
+    """Long ones first: those with guests and daemons of their own, then guests of cases, then definitions."""
     if _case(item):
         return 1
-    return 0 if item.get_closest_marker("guest") else 2
+    return 0 if item.get_closest_marker("timeout") else 2
 
 
 def _group(item: pytest.Item) -> str | None:
