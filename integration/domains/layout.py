@@ -91,8 +91,8 @@ class Layout:
                     )
                 )
 
-        self.says_no = self.default == "no" or any(device.setting == "no" for device in self.devices)
-        """whether no device may be unplugged, or one device"""
+        self.says_no = self.default == "no" or domain.find("devices/*[@hotplug='no']") is not None
+        """whether no device may be unplugged, or one device, whether it has an address or not"""
 
     def device(self, alias: str) -> Device:
         """Give the device called ``alias``. Raises KeyError if there is none."""

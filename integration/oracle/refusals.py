@@ -8,7 +8,7 @@ from integration.domains import domxml
 from integration.domains.domxml import attribute
 from integration.domains.layout import Layout
 from integration.domains.pci import Address
-from integration.oracle.rules import can_plug, can_unplug, never_unplugs
+from integration.oracle.rules import can_plug, can_unplug, is_pci, never_unplugs
 
 
 def _devices(xml: str) -> list[Element]:
@@ -32,7 +32,8 @@ def clash(given: str, plain: str) -> bool:
     layout.says_no = wanted.says_no
     root = layout.controllers[0]
     pc = root.model == "pci-root"
-    if pc and wanted.says_no and (root.hotplug == "on" if wanted.default else root.hotplug != "off"):
+    staying = any((item.get("hotplug") or wanted.default) == "no" and is_pci(item) for item in _devices(given))
+    if pc and staying and (root.hotplug == "on" if wanted.default else root.hotplug != "off"):
         return True
     for device in _devices(given):
         setting = device.get("hotplug") or wanted.default
@@ -41,9 +42,10 @@ def clash(given: str, plain: str) -> bool:
             return True
         if setting == "no" and attribute(device, "teaming", "type") == "transient":
             return True
-        if setting == "no" and attribute(device, "model", "type") == "igb" and not layout.x86:
-            return True
         at = Address.of(device)
+        on_root = not pc and at is not None and at.bus == 0
+        if setting == "no" and attribute(device, "model", "type") == "igb" and (on_root or not layout.x86):
+            return True
         if not at or at.function or not attribute(device, "source", "startupPolicy"):
             continue
         beside = [other for other in wanted.devices if other.address != at and other.address.beside(at)]
