@@ -51,6 +51,7 @@ def document(results: Json) -> str:
         ("Memory of the daemon", "memory", memory.show),
         ("Build", "clone", build.show),
         ("Checks", "stages", build.show_stages),
+        ("Checks of version 1 of the series", "stages_version_1", build.show_stages),
     ]
     lines = ["# Side by side with stock libvirt 11.3.0", "", "Written by `make bench`; README.md says what is what."]
     lines += ["", "![Time to define a domain, and to start its guest](results.svg)"]

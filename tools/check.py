@@ -24,9 +24,10 @@ TIMES = LOGS / "times.json"
 _SLOWEST = 10
 
 
-def keep_time(stage: str, seconds: float, results: Results) -> None:
-    """Keep how long a stage took when it last ran."""
+def keep_time(stage: str, seconds: float, results: Results, known: list[str]) -> None:
+    """Keep how long a stage took when it last ran; forget what is no stage any more."""
     times = json.loads(TIMES.read_text()) if TIMES.exists() else {}
+    times = {name: of for name, of in times.items() if name in known}
     date = time.strftime("%Y-%m-%d", time.gmtime())
     times[stage] = {"seconds": round(seconds), "result": results.line(), "date": date}
     TIMES.write_text(json.dumps(times, indent=1))
@@ -57,7 +58,7 @@ def execute(stage: str, log: Path, limit: float) -> int | None:
     return None
 
 
-def run_stage(stage: str, section: configparser.SectionProxy) -> tuple[float, Results]:
+def run_stage(stage: str, section: configparser.SectionProxy, known: list[str]) -> tuple[float, Results]:
     """Run a stage and give its seconds and results."""
     log = LOGS / f"{stage}.log"
     file = TOP / section["results"] if "results" in section else None
@@ -77,7 +78,7 @@ def run_stage(stage: str, section: configparser.SectionProxy) -> tuple[float, Re
         results.failed.append(f"the stage itself: ended after {seconds:.0f} s, its limit")
     elif (code and not results.failed) or not (results.passed or results.failed):
         results.failed.append(f"the stage itself: exit status {code}")
-    keep_time(stage, seconds, results)
+    keep_time(stage, seconds, results, known)
     print(f"{stage:16} {seconds:4.0f} s: {results.line()}", flush=True)
     if results.failed:
         print("\n".join([f"    {line}" for line in log.read_text(errors="replace").splitlines()[-60:]]))
@@ -104,7 +105,7 @@ def main() -> int:
     total = Results()
     times: list[str] = []
     for stage in stages:
-        seconds, results = run_stage(stage, tox[f"testenv:{stage}"])
+        seconds, results = run_stage(stage, tox[f"testenv:{stage}"], known)
         times.append(f"{stage} {seconds:.0f}")
         total.add(results, f"{stage}: ")
     for test in total.skipped:
