@@ -89,7 +89,7 @@ grep -E '^(Ok|Expected Fail|Fail|Skipped|Timeout): ' "$deb/build.log" ||
 step "$(find "$deb" -maxdepth 1 -name '*.deb' | wc -l) packages in build/deb"
 
 # A copy-on-write view of the chroot, where they replace Debian's, and are replaced by them, with the commands of
-# README.md; nothing of it is left.
+# docs/hosts.md; nothing of it is left.
 step "Installing them in a Debian 13, and starting a guest there (log: build/deb/install.log)"
 cat >"$deb/try.sh" <<'TRY'
 set -eux
@@ -102,7 +102,7 @@ apt-get -qy install $(dpkg-query -W -f '${db:Status-Abbrev} ./build/deb/${Packag
 apt-mark hold $(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'libvirt*' | sed -n 's/^ii *//p')
 dpkg-query -W libvirt-daemon-system qemu-system-x86
 tools/smoke.sh /usr/sbin/libvirtd virsh /usr/bin/virt-pci-hotplug
-# Back, as README.md tells.
+# Back, as docs/hosts.md tells.
 apt-mark unhold $(apt-mark showhold | grep libvirt)
 apt-get -qy --allow-downgrades install $(
     dpkg-query -W -f '${db:Status-Abbrev} ${Package}=${Version}\n' 'libvirt*' | sed -n 's/^ii *\(.*\)+hotplug1$/\1/p')

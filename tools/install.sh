@@ -76,4 +76,4 @@ if getent group kvm >/dev/null; then kvm=' --groups kvm'; fi
 [ -n "$dest" ] || getent passwd "$user" >/dev/null ||
     step "There is no user for QEMU yet: useradd --system --user-group$kvm --no-create-home $user"
 [ -z "$kept" ] || step "Kept although they differ:$kept"
-step "Installed. Daemons that run are still the old ones: see 'On a host' in README.md"
+step "Installed. Daemons that run are still the old ones: see docs/hosts.md"

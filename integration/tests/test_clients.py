@@ -1,4 +1,4 @@
-"""The commands that the README gives for clients, run for real against the private daemon.
+"""The commands that docs/clients.md gives for clients, run for real against the private daemon.
 
 A case is ``data/clients/NAME.sh``, which defines the guest called ``$GUEST`` (its disk: ``$DISK``, a file for XML:
 ``$XML``), and ``NAME.expected`` beside it: a line per device with its ``hotplug`` attribute (``-`` if it has none)

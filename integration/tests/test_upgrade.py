@@ -1,8 +1,8 @@
 """The daemon is replaced while guests run: killed, restarted, and exchanged with that of stock libvirt 11.3.0.
 
 What the patched one finds it must keep, whoever wrote it. What stock does with each thing that has the setting is
-written down here (README.md tells the administrator): it must refuse, or keep the guest; it cannot keep what it does
-not know.
+written down here (docs/hosts.md tells the administrator): it must refuse, or keep the guest; it cannot keep what it
+does not know.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def test_rollback_with_the_feature(daemon: Exchanged, park: Park) -> None:
 
 
 def test_rollback_by_the_steps(daemon: Exchanged, park: Park) -> None:
-    """As README.md tells: without the feature and started again, guests are managed by stock, and where they were."""
+    """As docs/hosts.md tells: without the feature and started again, stock manages guests, and where they were."""
     placed = {}
     for label, system in (("q35", ""), ("pc", PC)):
         domain = park.add(label, _partial("feature").replace("<devices>", system + "<devices>"))
