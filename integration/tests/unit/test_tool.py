@@ -16,7 +16,7 @@ from typing import Any
 import libvirt
 import pytest
 
-from integration.paths import DATA, ROOT
+from integration.paths import DATA
 from integration.tests.unit.fakehost import Domain, Host, Snapshot, failure
 
 CASES = sorted(path.with_suffix(".xml") for path in (DATA / "tool").glob("*.expected"))
@@ -26,15 +26,6 @@ _SETTING = "<hotplug enable='no'/>"
 def read(name: str) -> str:
     """Read the XML of a case."""
     return (DATA / f"tool/{name}.xml").read_text()
-
-
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    """The tool as a module, as libvirt's tree has it."""
-    path = ROOT / "libvirt/tools/virt-pci-hotplug"
-    module = ModuleType("virt_pci_hotplug")
-    exec(compile(path.read_text(), path, "exec"), module.__dict__)
-    return module
 
 
 class Shell:
