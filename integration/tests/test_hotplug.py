@@ -75,7 +75,9 @@ def _traces(guest: Guest) -> dict[str, object]:
     inodes: set[str] = set()
     for top in (directory, BUILD / ("run/libvirt" if os.geteuid() == 0 else "user/run/libvirt")):
         for path in top.rglob("*"):
-            if path.is_file() or path.is_socket() or path.is_dir():
+            # Other guests come and go at the same time.
+            ours = any(mark in str(path) for mark in (directory.name, f"/{domain.ID()}-", f"/domain-{domain.ID()}-"))
+            if ours and (path.is_file() or path.is_socket() or path.is_dir()):
                 stat = path.lstat()
                 files[str(path)] = (stat.st_mode, stat.st_uid, stat.st_gid)
                 inodes.add(str(stat.st_ino))
