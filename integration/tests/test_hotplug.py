@@ -8,7 +8,7 @@ says how a refusal to detach each of them names it. A file in data/live/attach i
     seen   attached with hotplug='yes', this is the vendor:device that the guest sees come, and go again
     stays  the same, but libvirt cannot unplug this type at all
     needs  a file that must be there, for root, to go on
-    host   attached with hotplug='yes', it is not refused by us, but for this reason (a regular expression)
+    host   attached with hotplug='yes', it is refused as well, for this reason (a regular expression)
 
 A file in data/live/untouched is a device that is not a PCI device.
 """
