@@ -203,11 +203,11 @@ def stop_all() -> None:
     stop(Host(), *(Host(path.name.removeprefix("host-")) for path in BUILD.glob("host-*")))
 
 
-def stop(*hosts: Host) -> None:
-    """End the daemons of these hosts; guests run on."""
+def stop(*hosts: Host, companions: bool = True) -> None:
+    """End the daemons of these hosts, with their companions or without; guests run on."""
     daemons = {}
     for host in hosts:
-        for daemon in ("virtqemud", *_COMPANIONS, "libvirtd"):
+        for daemon in ("virtqemud", "libvirtd", *(_COMPANIONS if companions else ())):
             connection = host.connect(daemon)
             if connection:
                 with connection:

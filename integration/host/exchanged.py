@@ -47,7 +47,7 @@ class Exchanged:
         return self.host.cache / f"libvirt/qemu/capabilities/{name}.xml"
 
     def __enter__(self) -> Exchanged:
-        daemons.stop(self.host)
+        daemons.stop(self.host, companions=False)
         connection.sweep(self.become())
         return self
 

@@ -244,7 +244,6 @@ def test_edit_of_a_running_domain(conn: libvirt.virConnect) -> None:
         with pytest.raises(libvirt.libvirtError) as refusal:
             domain.detachDeviceFlags(cut(domain.XMLDesc(INACTIVE), "ua-rng"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
         assert refusal.value.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED
-        assert "<hotplug enable='no'/>" in str(refusal.value)
         domain.destroy()
         domain.create()
         assert essence(domain.XMLDesc()) == (None, *essence(live)[1:])

@@ -31,7 +31,7 @@ from integration.paths import NIGHTLY
 OUR_CODES = (libvirt.VIR_ERR_XML_ERROR, libvirt.VIR_ERR_CONFIG_UNSUPPORTED)
 _COUNT = int(os.environ.get("RANDOM_DOMAINS") or (20000 if NIGHTLY else 0))
 
-_SHARES = {"accepted": 0.25, "refused: contradiction": 0.15, "refused: full": 0.001}
+_SHARES = {"accepted": 0.25, "refused: contradiction": 0.15, "refused: full": 0.0003}
 """What every outcome must have at least of all domains, or the test tests something else."""
 
 _WRONG = "wrong without the settings, too"
