@@ -63,6 +63,24 @@ def test_update_contradiction(place: Definition) -> None:
     assert place.dump() == before
 
 
+_SWITCH = """
+<controller type='pci' index='0' model='pcie-root'/>
+<controller type='pci' index='1' model='pcie-root-port'><target hotplug='off'/></controller>
+<controller type='pci' index='2' model='pcie-switch-upstream-port'><address type='pci' bus='1'/></controller>
+<controller type='pci' index='3' model='pcie-switch-downstream-port'><address type='pci' bus='2'/></controller>
+"""
+
+
+def test_update_behind_a_switch(place: Definition) -> None:
+    """The judge needs no QEMU: an update of a stored definition is judged below a switch, too."""
+    before = place.define(place.xml(domain(_SWITCH + nic(0, address="<address type='pci' bus='3'/>"), "")))
+    update = cut(before, "ua-nic0").replace("type='user'", "type='user'" + NO)
+    with pytest.raises(libvirt.libvirtError, match="pcie-switch-downstream-port") as refusal:
+        _domain(place).updateDeviceFlags(update, CONFIG)
+    assert refusal.value.get_error_code() == libvirt.VIR_ERR_XML_ERROR
+    assert place.dump() == before
+
+
 @pytest.mark.parametrize("value", ["no", "yes"])
 def test_migratable_xml(place: Definition, value: str) -> None:
     """What leaves the host has the setting, too."""

@@ -26,7 +26,7 @@ import pytest
 from integration.domains import definitions
 from integration.domains.domxml import DISK_SIZE
 from integration.domains.layout import Layout
-from integration.domains.snippets import ALL_OFF, NO, YES, cut, domain, nic
+from integration.domains.snippets import ALL_OFF, NO, PC, YES, cut, domain, nic
 from integration.guest.accel import machine
 from integration.guest.running import Guest, running
 from integration.host import connection
@@ -222,6 +222,7 @@ def test_both_or_neither(guest: Guest) -> None:
     assert _traces(guest) == before
 
 
+_PAUSED = libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY
 _PORT = "<controller type='pci' model='pcie-root-port'/>"
 _EDITED = domain("<controller type='pci' model='pcie-root'/>" + _PORT * 2 + nic(0), "")
 
@@ -234,7 +235,7 @@ def test_edit(conn: libvirt.virConnect, now: str, then: str) -> None:
     with definitions.place(conn, "edit") as place:
         place.define(place.xml(_EDITED.replace("<features>", f"<features>{now}")))
         running = conn.lookupByUUIDString(place.uuid)
-        running.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY)
+        running.createWithFlags(_PAUSED)
         live = running.XMLDesc()
         edited = place.define(place.xml(_EDITED.replace("<features>", f"<features>{then}")))
         assert running.XMLDesc() == live and ("<hotplug enable" in live) == bool(now)
@@ -250,6 +251,51 @@ def test_edit(conn: libvirt.virConnect, now: str, then: str) -> None:
             assert can_unplug(Layout(running.XMLDesc()), Layout(running.XMLDesc()).device("ua-nic1").address)
         edited = place.dump()
         running.destroy()
-        running.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY)
+        running.createWithFlags(_PAUSED)
         assert (ALL_OFF in running.XMLDesc()) == (then == ALL_OFF)
         assert Layout(running.XMLDesc()).device("ua-nic0").address == Layout(edited).device("ua-nic0").address
+
+
+_STATED = [
+    "type='isa' iobase='0x3f8'",
+    "type='ccw' cssid='0xfe' ssid='0' devno='0'",
+    "type='unassigned'",
+    "type='virtio-mmio'",
+    "type='usb' bus='0' port='1'",
+    "type='spapr-vio'",
+    "type='pci' bus='1'",
+]
+
+
+@pytest.fixture(scope="module")
+def paused(conn: libvirt.virConnect) -> Iterator[libvirt.virDomain]:
+    """A guest with enable='no' and a free port, none of whose instructions ran."""
+    with definitions.place(conn, "paused") as place:
+        place.define(place.xml(domain("<controller type='pci' model='pcie-root'/>" + _PORT)))
+        running = conn.lookupByUUIDString(place.uuid)
+        running.createWithFlags(_PAUSED)
+        yield running
+
+
+@pytest.mark.parametrize("stated", _STATED)
+def test_stated_address(paused: libvirt.virDomain, stated: str) -> None:
+    """What would end up in a PCI slot is refused by its kind, whatever address it states."""
+    before = paused.XMLDesc()
+    with pytest.raises(libvirt.libvirtError) as refusal:
+        paused.attachDeviceFlags(nic(1, "", "e1000e", f"<address {stated}/>"), LIVE)
+    # libvirt itself refuses some
+    assert refusal.value.get_error_code() in (_REFUSED, libvirt.VIR_ERR_CONFIG_UNSUPPORTED), refusal.value
+    assert paused.XMLDesc() == before
+
+
+def test_bridge_of_i440fx(conn: libvirt.virConnect) -> None:
+    """With pci-root off what may be unplugged is attached behind a free bridge."""
+    with definitions.place(conn, "bridge") as place:
+        bridge = "<controller type='pci' index='1' model='pci-bridge'/>"
+        place.define(place.xml(domain(bridge + nic(0)).replace("<features>", PC + "<features>")))
+        running = conn.lookupByUUIDString(place.uuid)
+        running.createWithFlags(_PAUSED)
+        running.attachDeviceFlags(nic(1, YES), BOTH)
+        for xml in (running.XMLDesc(), place.dump()):
+            layout = assert_placed(xml)
+            assert layout.controllers[layout.device("ua-nic1").address.bus].model == "pci-bridge"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from itertools import cycle
 
+import libvirt
+import pytest
+
 from integration.domains.definitions import Definition
 from integration.domains.pci import Address
 from integration.domains.snippets import YES, addresses, append, domain, hostdev, nic, without
@@ -30,6 +33,17 @@ def test_there_is_room_after_200(place: Definition) -> None:
         xml = place.define(append(xml, nic(number, YES)))
     assert_placed(xml)
     assert {alias: addresses(xml)[alias] for alias in before} == before
+
+
+def test_no_room_for_ports(place: Definition) -> None:
+    """A root bus so full that no port fits is said to be that."""
+    given = place.xml(domain("".join(map(nic, range(216)))))
+    before = place.define(append(given, "".join(nic(number, YES) for number in range(216, 224))))
+    assert_placed(before)
+    with pytest.raises(libvirt.libvirtError, match="no slot left on the root bus") as refusal:
+        place.define(append(before, "".join(nic(number, YES) for number in range(224, 248))))
+    assert refusal.value.get_error_code() == libvirt.VIR_ERR_CONFIG_UNSUPPORTED
+    assert place.dump() == before
 
 
 def test_one_define_at_a_time(place: Definition) -> None:

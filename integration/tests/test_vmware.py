@@ -55,3 +55,12 @@ def test_device(player: Open, tmp_path: Path, setting: str) -> None:
         player().defineXMLFlags(_xml(tmp_path, device=f"hotplug='{setting}'"), 0)
     assert refusal.value.get_error_code() == libvirt.VIR_ERR_CONFIG_UNSUPPORTED
     assert not list(tmp_path.glob("*.vmx"))
+
+
+def test_malformed_entry(player: Open, tmp_path: Path) -> None:
+    """A value that is none makes no domain unreadable: it is as if the entry were missing."""
+    player().defineXMLFlags(_xml(tmp_path, "<hotplug enable='no'/>"), 0)
+    file = tmp_path / "guest.vmx"
+    file.write_text(file.read_text().replace('devices.hotplug = "FALSE"', 'devices.hotplug = "perhaps"'))
+    assert "perhaps" in file.read_text()
+    assert "<hotplug" not in player().lookupByName("guest").XMLDesc()
