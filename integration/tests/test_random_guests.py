@@ -12,6 +12,7 @@ from integration.domains import domxml
 from integration.domains.arbitrary import domains
 from integration.domains.definitions import Definition
 from integration.domains.layout import Layout
+from integration.domains.pci import Address
 from integration.domains.snippets import stripped
 from integration.domains.standin import stand_in
 from integration.guest.pool import Pool
@@ -43,6 +44,17 @@ def _aged(partial: str, number: int) -> str:
     return partial.replace(f"machine='{machine}'", f"machine='{old}'")
 
 
+def _starts(xml: str) -> bool:
+    """Say whether QEMU starts a domain: on a root bus no transitional device that shall use an IOMMU."""
+    default = Layout(xml).default
+    for device in domxml.parse(xml).iterfind("devices/*"):
+        at = Address.of(device)
+        iommu = domxml.attribute(device, "driver", "iommu") == "on"
+        if at and at.bus == 0 and iommu and (device.get("hotplug") or default) != "no":
+            return False
+    return True
+
+
 def _made_up(place: Definition, number: int) -> str:
     """Give a domain that libvirt accepts, as it is kept: with a setting, few devices, and those that QEMU has."""
     igb = connection.has_device(connection.emulator("x86_64"), "igb")
@@ -64,7 +76,7 @@ def _made_up(place: Definition, number: int) -> str:
             xml = place.define(place.xml(_aged(partial, number)))
         except libvirt.libvirtError:
             return
-        if 4 <= len(Layout(xml).devices) <= _MOST:
+        if 4 <= len(Layout(xml).devices) <= _MOST and _starts(xml):
             kept.append(xml)
 
     find()
