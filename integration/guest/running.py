@@ -156,10 +156,14 @@ class Guest:
         finally:
             self.disconnect()
 
+    def tell(self, what: str) -> None:
+        """Let a connected guest try just this, without waiting for it: a daemon need not be there."""
+        self._tell(f"only {what}")
+
     def attempt(self, what: str) -> None:
         """Let a connected guest try just this, as soon as it has done what it was told before."""
         count = len(self.report.tried)
-        self._tell(f"only {what}")
+        self.tell(what)
         self.wait(lambda report: len(report.tried) > count)
 
     def look(self) -> Report:

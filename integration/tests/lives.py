@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
+import struct
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from xml.etree import ElementTree
 
 import libvirt
@@ -76,6 +79,22 @@ def _refusal(action: Callable[[], object]) -> int | None:
         code: int = error.get_error_code()
         return code
     return None
+
+
+_HEADER = struct.Struct("=16s5I56x")
+"""The header of a saved image: magic, version, length of what follows, whether it ran, format, offset of the cookie."""
+
+
+def edit_image(image: Path, old: str, new: str) -> None:
+    """Write another XML into a saved image than libvirt would let anybody; ``new`` may be longer than ``old``."""
+    with image.open("r+b") as file:
+        cookie = _HEADER.unpack(file.read(_HEADER.size))[-1]
+        xml = file.read(cookie).rstrip(b"\0").decode()
+        assert old in xml, xml
+        edited = re.sub(r"^ +", "", xml, flags=re.MULTILINE).replace(old, new).encode()
+        assert len(edited) < cookie
+        file.seek(_HEADER.size)
+        file.write(edited.ljust(cookie - 1, b"\n") + b"\0")
 
 
 _CHANGES = {

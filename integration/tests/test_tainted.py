@@ -1,0 +1,188 @@
+"""Guests that come back although they can unplug what must stay: never refused, and never silent.
+
+No libvirt with the setting writes the state that they come from; the tests put the setting into saved images.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import libvirt
+import pytest
+
+from integration.domains import definitions, domxml
+from integration.guest.accel import machine
+from integration.guest.running import home, living
+from integration.host import connection, daemons
+from integration.host.exchanged import Exchanged
+from integration.tests.lives import INACTIVE, edit_image
+
+pytestmark = pytest.mark.guest
+
+_AARCH64 = "<os><type arch='aarch64' machine='virt'>hvm</type></os>"
+_RNG = "<rng model='virtio'>"
+_RNG_NO = "<rng model='virtio' hotplug='no'>"
+_CAN = "the guest can unplug devices which must not be unpluggable: "
+_WAS = "rng (alias '{}') was unplugged although it must not be unpluggable"
+_TAINT = "use of deprecated configuration settings"
+_SNAPSHOT = "<domainsnapshot><name>s</name><memory snapshot='external' file='{}'/></domainsnapshot>"
+_LIVE = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
+_TCP = {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://127.0.0.1"}
+
+
+def _domain(system: str = "", target: str = "") -> str:
+    """Write a domain with two devices behind root ports."""
+    root = "<controller type='pci' index='0' model='pcie-root'/>"
+    devices = "".join(
+        f"<controller type='pci' index='{bus}' model='pcie-root-port'>{target}</controller>"
+        f"{_RNG}<backend model='random'>/dev/urandom</backend><alias name='ua-{bus}'/>"
+        f"<address type='pci' bus='{bus}'/></rng>"
+        for bus in (1, 2)
+    )
+    return f"<domain>{system}<devices>{root}{devices}</devices></domain>"
+
+
+def _said(domain: libvirt.virDomain) -> list[str]:
+    """Give the messages of a tainted domain."""
+    assert [text for text in domain.messages(libvirt.VIR_DOMAIN_MESSAGE_TAINTING) if _TAINT in text]
+    texts = domain.messages(libvirt.VIR_DOMAIN_MESSAGE_DEPRECATION)
+    assert len(texts) == len(set(texts)), texts
+    return [text.partition(": ")[2] for text in texts]
+
+
+def _save(domain: libvirt.virDomain, image: Path) -> None:
+    """Save a guest, and say in the image that its devices must stay."""
+    domain.save(str(image))
+    edit_image(image, _RNG, _RNG_NO)
+
+
+def _restored(domain: libvirt.virDomain, image: Path) -> None:
+    domain.save(str(image))
+    domain.connect().restore(str(image))
+
+
+def _started(domain: libvirt.virDomain, _: Path) -> None:
+    domain.managedSave()
+    domain.create()
+
+
+def _reverted(domain: libvirt.virDomain, image: Path) -> None:
+    snapshot = domain.snapshotCreateXML(_SNAPSHOT.format(image))
+    domain.revertToSnapshot(snapshot)
+    snapshot.delete(libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY)
+
+
+_WAYS: dict[str, Callable[[libvirt.virDomain, Path], None]] = {
+    "restore": _restored,
+    "managed save": _started,
+    "revert": _reverted,
+}
+
+
+def _check(domain: libvirt.virDomain) -> None:
+    """Check that a domain runs, and says of both devices that the guest can unplug them, once."""
+    assert domain.isActive()
+    assert domain.XMLDesc().count(_RNG_NO) == 2
+    (text,) = _said(domain)
+    assert text.startswith(_CAN), text
+    assert text.count("(alias 'ua-1')") == text.count("(alias 'ua-2')") == 1
+
+
+@pytest.mark.parametrize(
+    "partial",
+    [_domain(), _domain(_AARCH64, "<target hotplug='off'/>")],
+    ids=["q35-default-ports", "virt-off-ports"],
+)
+def test_comes_back(daemon: Exchanged, partial: str) -> None:
+    """From an image, a snapshot, another host with a hook that sees all XML, and after the daemon's end."""
+    conn = daemon.become()
+    with home("tainted") as (name, directory), ExitStack() as stack:
+        whole = domxml.text(definitions.named(partial, name, str(uuid.uuid4())))
+        domain = conn.defineXML(whole)
+        domain.create()
+        assert domain.messages(libvirt.VIR_DOMAIN_MESSAGE_DEPRECATION) == []
+        image = directory / "image"
+        _save(domain, image)
+        conn.restore(str(image))
+        _check(domain)
+        for way in _WAYS.values():
+            way(domain, directory / "again")
+            _check(domain)
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            conn = daemon.become(how=how)
+            domain = conn.lookupByName(name)
+            _check(domain)
+
+        hook = daemons.Host("hooked").config / "libvirt/hooks/qemu"
+        hook.parent.mkdir(parents=True, exist_ok=True)
+        hook.write_text(f"#!/bin/sh\ncase $2 in migrate) touch {directory}/hook; cat ;; esac\n")
+        hook.chmod(0o755)
+        stack.callback(hook.unlink)
+        other = connection.connect(stack.enter_context(daemons.held("--host=hooked")))
+        stack.callback(other.close)
+        connection.sweep(other)
+        there = domain.migrate3(other, _TCP, _LIVE)
+        stack.callback(connection.sweep, other, own=True)
+        assert (directory / "hook").exists()
+        _check(there)
+        back = there.migrate3(conn, _TCP, _LIVE)
+        _check(back)
+        # What cannot come back that way is a fresh start.
+        stored = back.XMLDesc(INACTIVE).replace(_RNG, _RNG_NO)
+        with pytest.raises(libvirt.libvirtError) as refusal:
+            conn.defineXML(stored)
+        assert refusal.value.get_error_code() == libvirt.VIR_ERR_XML_ERROR
+        connection.discard(back)
+
+
+def _logged(daemon: Exchanged, text: str) -> list[str]:
+    """Give the lines of the daemons' logs that have the text."""
+    logs = (path.read_text(errors="replace") for path in daemon.host.logs.glob("*.log"))
+    return [line for log in logs for line in log.splitlines() if text in line]
+
+
+def test_what_is_gone(daemon: Exchanged) -> None:
+    """A device that must stay and goes is reported, also when it went without the daemon; stock keeps the guest."""
+    conn = daemon.become()
+    events = connection.Events(conn)
+    with living(conn, events, _domain(), machine(conn, events), "probe.eject=none", "gone") as before:
+        report = before.done()
+        slots = {bus: report.slots[f"0000:{bus:02x}:00"] for bus in (1, 2)}
+        before.disconnect()
+        image = before.directory / "saved"
+        _save(before.domain, image)
+        conn.restore(str(image))
+        guest = before.now()
+        _check(guest.domain)
+        (can,) = _said(guest.domain)
+
+        guest.connect()
+        guest.attempt(slots[1])
+        guest.wait(lambda _: "ua-1" in guest.removed())
+        assert "ua-1" not in guest.domain.XMLDesc()
+        texts = [can, _WAS.format("ua-1")]
+        assert _said(guest.domain) == texts
+        assert [" error : " in line for line in _logged(daemon, f"'{guest.domain.name()}': {texts[-1]}")] == [True]
+
+        daemons.end(conn, signal.SIGKILL)
+        guest.tell(slots[2])
+        deadline = time.monotonic() + 60
+        while f"slot={slots[2]} addr=0000:02:00 result=gone" not in guest.tail(5):
+            assert time.monotonic() < deadline, guest.tail()
+            time.sleep(0.2)
+        guest.disconnect()
+        domain = daemon.become().lookupByName(before.domain.name())
+        assert "ua-2" not in domain.XMLDesc()
+        texts.append(_WAS.format("ua-2"))
+        assert _said(domain) == texts
+        assert [" error : " in line for line in _logged(daemon, f"'{domain.name()}': {texts[-1]}")] == [True]
+
+        for options in (["--stock"], []):
+            before.domain = daemon.become(*options).lookupByName(domain.name())
+            assert before.domain.isActive()
+            assert _said(before.domain) == texts
