@@ -103,6 +103,7 @@ _CHANGES = {
     "a setting comes": ("<rng model='virtio'>", "<rng model='virtio' hotplug='no'>"),
     "an exception turns": ("user' hotplug='yes'>", "user' hotplug='no'>"),
     "an exception goes": ("user' hotplug='yes'>", "user'>"),
+    "a port turns": ("<target chassis='1' ", "<target chassis='1' hotplug='off' "),
 }
 """Changes of the settings that leave the guest's hardware alone."""
 

@@ -189,6 +189,44 @@ def test_rollback_by_the_steps(daemon: Exchanged, park: Park) -> None:
     assert Layout(park.domain("pc").XMLDesc()).controllers[0].hotplug == ""
 
 
+def test_pci_root_that_stock_left_out(daemon: Exchanged, park: Park) -> None:
+    """An i440fx guest that stock saved comes back, also with XML that has its pci-root; of ours it may not be lost."""
+    park.conn = daemon.become("--stock")
+    off = "<controller type='pci' index='0' model='pci-root'><target hotplug='off'/></controller>"
+    partial = _partial("unused").replace("<devices>", PC + "<devices>" + off)
+    xml = park.add("pc", partial).XMLDesc(INACTIVE)
+    image = str(park.directory / "image")
+    park.domain("pc").save(image)
+    assert b"'pci-root'" not in Path(image).read_bytes().partition(b"</domain>")[0]
+    park.conn = daemon.become()
+    for given in (None, xml):
+        park.conn.restoreFlags(image, given)
+        assert park.domain("pc").isActive()
+        park.domain("pc").destroy()
+    assert Layout(park.domain("pc").XMLDesc()).controllers[0].hotplug == "off"
+
+    park.domain("pc").create()
+    park.domain("pc").save(image)
+    for target in ("", "<target hotplug='on'/>"):
+        changed = xml.replace("<target hotplug='off'/>", target)
+        assert changed != xml
+        with pytest.raises(libvirt.libvirtError) as refusal:
+            park.conn.restoreFlags(image, changed)
+        assert refusal.value.get_error_code() == libvirt.VIR_ERR_CONFIG_UNSUPPORTED, refusal.value
+    park.conn.restore(image)
+    assert Layout(park.domain("pc").XMLDesc()).controllers[0].hotplug == "off"
+
+
+@pytest.mark.parametrize("value", ["no", "yes"])
+def test_feature_is_kept(daemon: Exchanged, park: Park, value: str) -> None:
+    """A running guest has the feature as it was spelled, also when the daemon was killed."""
+    feature = FEATURE.replace("no", value)
+    live = park.add(value, RNG.format(feature=feature, setting="")).XMLDesc()
+    assert f"<hotplug enable='{value}'/>" in live
+    park.conn = daemon.become(how=signal.SIGKILL)
+    assert park.domain(value).XMLDesc() == live
+
+
 def test_rollback_with_the_attribute(daemon: Exchanged, park: Park) -> None:
     """Stock passes over the attribute: guests and addresses stay; what stock writes has no attribute any more."""
     _fill(park, "attribute")
