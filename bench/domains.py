@@ -7,8 +7,12 @@ from xml.etree.ElementTree import Element, SubElement
 
 from integration.domains import domxml
 
-PLACEMENTS = ("stock", "no", "off", "packed")
-"""Stock's own; the series' with ``enable='no'``; by hand behind ports with hotplug off; by hand packed as functions."""
+PLACEMENTS = ("stock", "no", "off", "packed", "modern")
+"""Stock's own; the series' with ``enable='no'``; by hand behind ports with hotplug off; by hand packed as functions;
+``enable='no'`` with ``virtio-non-transitional`` devices, which have no I/O ports."""
+
+PATCHED = ("no", "packed", "modern")
+"""What needs the series: those with ``enable='no'``."""
 
 
 def _letters(number: int) -> str:
@@ -16,12 +20,14 @@ def _letters(number: int) -> str:
     return (_letters(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
 
 
-def _device(devices: Element, number: int) -> Element:
+def _device(devices: Element, number: int, modern: bool) -> Element:
     if number % 2:
         nic = SubElement(devices, "interface", type="user")
-        SubElement(nic, "model", type="virtio")
+        SubElement(nic, "model", type="virtio-non-transitional" if modern else "virtio")
         return nic
     disk = SubElement(devices, "disk", type="file", device="disk")
+    if modern:
+        disk.set("model", "virtio-non-transitional")
     SubElement(disk, "target", dev=f"vd{_letters(number // 2)}", bus="virtio")
     return disk
 
@@ -49,14 +55,14 @@ def domain(count: int, placement: str) -> str:
     """
     root = Element("domain")
     devices = SubElement(root, "devices")
-    if placement in ("no", "packed"):
+    if placement in PATCHED:
         SubElement(SubElement(root, "features"), "hotplug", enable="no")
     if placement == "off":
         for number in range(count):
             port = SubElement(devices, "controller", type="pci", index=str(number + 1), model="pcie-root-port")
             SubElement(port, "target", hotplug="off")
     for number in range(count):
-        device = _device(devices, number)
+        device = _device(devices, number, placement == "modern")
         if placement in _BY_HAND:
             SubElement(device, "address", {"type": "pci"} | _BY_HAND[placement](number))
     return domxml.text(root)

@@ -12,6 +12,7 @@ from typing import Any
 
 import libvirt
 
+from bench.domains import PATCHED
 from integration.domains.domxml import Machine
 from integration.guest.accel import accel
 from integration.guest.image import image
@@ -50,7 +51,7 @@ class Bench:
 
     def side(self, placement: str) -> Side:
         """Give the libvirt that a placement is measured on: stock, wherever it can do it."""
-        return self.patched if placement in ("no", "packed") else self.stock
+        return self.patched if placement in PATCHED else self.stock
 
 
 def _side(name: str, uri: str, build: Path) -> Side:
