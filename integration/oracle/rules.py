@@ -51,7 +51,7 @@ def can_plug(layout: Layout, address: Address) -> bool:
 
 
 def never_unplugs(device: Element) -> bool:
-    """Say whether a device is of a kind that QEMU never unplugs, wherever it sits."""
+    """Say whether a device is of a kind that is never unplugged, wherever it sits."""
     model = device.get("model", "")
     match device.tag:
         case "video":

@@ -190,15 +190,24 @@ def test_rollback_by_the_steps(daemon: Exchanged, park: Park) -> None:
 
 
 def test_pci_root_that_stock_left_out(daemon: Exchanged, park: Park) -> None:
-    """An i440fx guest that stock saved comes back, also with XML that has its pci-root; of ours it may not be lost."""
+    """An i440fx guest of stock's comes back from an image, also with XML that has its pci-root, and from a snapshot.
+
+    Of ours it may not be lost.
+    """
     park.conn = daemon.become("--stock")
     off = "<controller type='pci' index='0' model='pci-root'><target hotplug='off'/></controller>"
     partial = _partial("unused").replace("<devices>", PC + "<devices>" + off)
     xml = park.add("pc", partial).XMLDesc(INACTIVE)
     image = str(park.directory / "image")
+    memory = str(park.directory / "memory")
+    park.add("snapshot", partial).snapshotCreateXML(_SNAPSHOT.format(memory))
     park.domain("pc").save(image)
-    assert b"'pci-root'" not in Path(image).read_bytes().partition(b"</domain>")[0]
+    for path in (image, memory):
+        assert b"'pci-root'" not in Path(path).read_bytes().partition(b"</domain>")[0]
     park.conn = daemon.become()
+    snapshot = park.domain("snapshot")
+    snapshot.revertToSnapshot(snapshot.snapshotLookupByName("s"))
+    assert Layout(snapshot.XMLDesc()).controllers[0].hotplug == "off"
     for given in (None, xml):
         park.conn.restoreFlags(image, given)
         assert park.domain("pc").isActive()
