@@ -47,6 +47,9 @@ check-install: build
 deb:
 	@tools/deb.sh
 
+qemu-cure: build
+	@tools/qemu-cure.sh
+
 # The README's, from real output.
 picture: build
 	@./run python3 -m integration.demo >build/demo.txt
@@ -62,4 +65,4 @@ clean:
 	@./run --stop
 	rm -rf build
 
-.PHONY: help deps source export build demo check quick nightly check-series install uninstall check-install deb picture bench clean
+.PHONY: help deps source export build demo check quick nightly check-series install uninstall check-install deb qemu-cure picture bench clean

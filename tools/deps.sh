@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the Debian packages of tools/debian-packages.txt that are missing.
+# deps.sh [PACKAGE...]: install those Debian packages that are missing; by default those of tools/debian-packages.txt.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -7,7 +7,7 @@ if ! command -v dpkg-query >/dev/null; then
     echo "not a Debian system: install the equivalents of tools/debian-packages.txt yourself" >&2
     exit 0
 fi
-wanted=$(sed -E 's/#.*//; s/^([^[:space:]]+).*/\1/' tools/debian-packages.txt)
+wanted=${*:-$(sed -E 's/#.*//; s/^([^[:space:]]+).*/\1/' tools/debian-packages.txt)}
 missing=
 for package in $wanted; do
     case $(dpkg-query -W -f ' ${db:Status-Status} ' "$package" 2>/dev/null) in
