@@ -1,7 +1,7 @@
 """The main job in one command: ``./run python3 -m integration.demo [DOMAIN.xml]`` (``make demo [XML=DOMAIN.xml]``).
 
-Starts the same q35 guest twice on the patched daemon, once as libvirt places its devices today and
-once with ``<hotplug enable='no'/>``. In both, the guest's root first ejects every slot that its kernel offers, then
+Starts the same q35 guest twice at a time on the patched daemon, once as libvirt places its devices today
+and once with ``<hotplug enable='no'/>``. In both, the guest's root first ejects every slot that its kernel offers, then
 attacks: it writes the registers itself. Shows where each device sits and by what it was removed; exits with 0 only if
 the first guest lost all and the second none.
 
@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree.ElementTree import ParseError, SubElement
 
@@ -69,7 +70,7 @@ def _told(report: Report, attempt: str, removed: int) -> str:
         came = "its kernel refuses"
     else:
         came = f"{removed or 'no'} device{'' if removed == 1 else 's'} removed"
-    return f"  {_TRIED[attempt]}: {came}"
+    return f"{_TRIED[attempt]}: {came}"
 
 
 def _note(verdict: Verdict) -> str:
@@ -79,30 +80,37 @@ def _note(verdict: Verdict) -> str:
 
 
 def _try(
-    conn: libvirt.virConnect, events: connection.Events, partial: str, machine: Machine, title: str, say: Progress
-) -> list[Verdict]:
-    """Run one guest, judge its devices and show them.
+    conn: libvirt.virConnect, events: connection.Events, partial: str, machine: Machine, name: str, say: Progress
+) -> tuple[list[Verdict], list[str]]:
+    """Run one guest, judge its devices, and draw them; what goes on is said after the guest's name.
 
     The devices are those that QEMU knows by a name, which the chipset's own are not.
     """
-    say(f"starting a guest: {title}")
+
+    def tell(text: str) -> None:
+        say(f"{name + ':':<13}{text}" if name else text)
+
+    tell("starting the guest")
     with running(conn, events, partial, machine, _WORDS, "demo") as guest:
         guest.wait(lambda report: "boot" in report.reached)
-        say(f"  Linux {guest.report.kernel} is up, loading drivers")
+        tell(f"Linux {guest.report.kernel} is up, loading drivers")
         guest.done()
-        by = attack(guest, lambda attempt, removed: say(_told(guest.report, attempt, removed)))
-        say("  waiting whether more goes")
+        by = attack(guest, lambda attempt, removed: tell(_told(guest.report, attempt, removed)))
+        tell("waiting whether more goes")
         verdicts = judge(guest, by)
     counted = {alias: verdict for alias, verdict in verdicts.items() if alias in guest.started_with}
 
     def note(device: Device) -> str:
         return _note(counted[device.alias])
 
+    return list(counted.values()), drawing.draw(guest.layout, set(counted), note)
+
+
+def _show(title: str, drawn: list[str]) -> None:
     print(f"\n{title}:\n")
-    for line in drawing.draw(guest.layout, set(counted), note):
+    for line in drawn:
         print(f"  {line}")
     print(flush=True)
-    return list(counted.values())
 
 
 def _with_hotplug_off(partial: str) -> str:
@@ -128,10 +136,12 @@ def demo(conn: libvirt.virConnect, say: Progress) -> bool:
     machine = Machine(_ARCH, "q35", connection.emulator(_ARCH), accel(conn, events, _ARCH))
     _say_what(conn, machine, say)
     partial = DOMAIN.read_text()
-    first = _try(conn, events, partial, machine, "As libvirt places devices today", say)
-    second = _try(
-        conn, events, _with_hotplug_off(partial), machine, "With <features><hotplug enable='no'/></features>", say
-    )
+    with ThreadPoolExecutor(2) as pool:
+        today = pool.submit(_try, conn, events, partial, machine, "today", say)
+        off = pool.submit(_try, conn, events, _with_hotplug_off(partial), machine, "enable='no'", say)
+    (first, drawn), (second, drawn_off) = today.result(), off.result()
+    _show("As libvirt places devices today", drawn)
+    _show("With <features><hotplug enable='no'/></features>", drawn_off)
     print("Devices that the guest's root could have removed:")
     print(f"  today:                   {_count(first)}")
     print(f"  <hotplug enable='no'/>:  {_count(second)}", flush=True)
@@ -157,7 +167,8 @@ def examine(conn: libvirt.virConnect, say: Progress, given: str) -> bool:
     _say_what(conn, machine, say)
     if left_out:
         print(f"Left out, and not tried: {', '.join(left_out)}")
-    verdicts = _try(conn, events, domxml.text(domain), machine, f"{arch} {kind}, with its devices and addresses", say)
+    verdicts, drawn = _try(conn, events, domxml.text(domain), machine, "", say)
+    _show(f"{arch} {kind}, with its devices and addresses", drawn)
     default = Layout(given).default
     wrong = [verdict for verdict in verdicts if broken(verdict.device.setting or default, verdict)]
     for verdict in wrong:
