@@ -32,7 +32,7 @@ if ! cmp -s "$patch" "$dir/patch"; then
     mkdir "$dir/build"
     (cd "$dir/build" && PATH=$dir/venv/bin:$PATH ../source/configure --python="$dir/venv/bin/python3" --ninja="$dir/venv/bin/ninja" \
         --target-list=aarch64-softmmu --without-default-features --enable-system --enable-tcg --enable-slirp --enable-fdt=system \
-        --disable-docs --with-pkgversion="$(basename "$patch")") >"$dir/configure.log" 2>&1 || die "see $dir/configure.log"
+        --disable-docs --disable-install-blobs --with-pkgversion="$(basename "$patch")") >"$dir/configure.log" 2>&1 || die "see $dir/configure.log"
     cp "$patch" "$dir/patch"
 fi
 step "Building it: 12 minutes on 2 cores the first time (log: build/qemu-cure/ninja.log)"
