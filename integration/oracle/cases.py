@@ -4,7 +4,7 @@
 ``<os><type>`` in it chooses the machine (else x86_64 q35).
 ``NAME.expected`` has a line per device: its alias; whether the guest's root can have QEMU remove it: ``yes``, or more
 exactly by which of verdict.ATTEMPTS first, or ``no`` (``7.2:yes,no`` where it can on QEMU 7.2 only; ``cured`` is
-tools/qemu-cure.sh's); and the controller that it sits on, as ``place`` names it. A line ``attack:KIND`` has ``done``,
+of integration/cure.py); and the controller that it sits on, as ``place`` names it. A line ``attack:KIND`` has ``done``,
 ``refused`` or ``absent``, and how many targets root found to attack, or ``-``. A new case is these two files.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from integration.domains.layout import Controller, Device, Layout
@@ -58,14 +58,16 @@ class Verdict:
         return f"{event}, {seen}" if self.deleted else f"gone in QEMU, which sent no DEVICE_DELETED, {seen}"
 
 
-def attack(guest: Guest, tell: Callable[[str, int], object] = lambda *_: None) -> dict[str, str]:
+def attack(
+    guest: Guest, tell: Callable[[str, int], object] = lambda *_: None, attempts: Sequence[str] = ATTEMPTS
+) -> dict[str, str]:
     """Let the root of a connected guest try all, one after the other, and tell how many devices each attempt removed.
 
     Gives, for each device that left QEMU, by alias, the first attempt after which it was gone. QEMU removes devices
     while the guest writes to the register, so what is gone a moment later was removed by that attempt.
     """
     by: dict[str, str] = {}
-    for attempt in ATTEMPTS:
+    for attempt in attempts:
         guest.attempt(attempt)
         time.sleep(0.2)
         removed = guest.started_with - guest.ids() - by.keys()
