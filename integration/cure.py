@@ -1,7 +1,7 @@
 """What root can remove on a QEMU with docs/qemu-slot-control.patch: ``make qemu-cure``, which builds it, runs this.
 
-The guest is that of the fact about aarch64 virt. Slot Control is what the patch is about, so root tries that first, while
-all can be reached: with the patch what is behind a port with hotplug off stays there, but without power.
+The guest is that of the fact about aarch64 virt. Slot Control is what the patch is about, so root tries that first,
+while all can be reached: with the patch what is behind a port with hotplug off stays there, but without power.
 """
 
 from __future__ import annotations
