@@ -13,8 +13,8 @@ root=$deb/trixie
 . tools/lib.sh
 
 [ "$(id -u)" = 0 ] || die "making a chroot needs root: sudo make deb"
-command -v debootstrap >/dev/null || PATH=$PATH:/usr/sbin
-command -v debootstrap >/dev/null || die "there is no debootstrap: apt-get install debootstrap"
+PATH=$PATH:/usr/sbin
+tools/deps.sh debootstrap quilt
 mkdir -p "$deb"
 
 step "Debian's source package of libvirt"
@@ -32,13 +32,23 @@ tar -C "$deb/source" -xf "$tarball"
 tar -C "$source" -xf "$packaging"
 cp "$tarball" "$deb/source/libvirt_$version.orig.tar.xz"
 
+# Debian's security fixes change lines near the series': it is applied with fuzz, which dpkg-source does not do, and what
+# then fits exactly is written back.
+quilt() { (cd "$source" && QUILT_PATCHES=debian/patches command quilt "$@") >>"$deb/quilt.log" 2>&1 ||
+    die "the series does not fit on $package: see build/deb/quilt.log"; }
+: >"$deb/quilt.log"
+quilt push -a
 mkdir "$source/debian/patches/hotplug"
 for patch in patches/*.patch; do
     name=${patch##*/}
     [[ $name == 0000-* ]] && continue
     cp "$patch" "$source/debian/patches/hotplug/"
     echo "hotplug/$name" >>"$source/debian/patches/series"
+    quilt push --fuzz=2
+    quilt refresh
 done
+quilt pop -a
+rm -r "$source/.pc"
 # The tool's package is the one of upstream's other Python tools: it depends on python3-libvirt and python3-lxml.
 for list in "$source"/debian/libvirt-clients-qemu.install{,.in}; do
     printf '%s\n' usr/bin/virt-pci-hotplug usr/share/man/man1/virt-pci-hotplug.1 >>"$list"

@@ -45,11 +45,16 @@ def _aged(partial: str, number: int) -> str:
 
 
 def _starts(xml: str) -> bool:
-    """Say whether QEMU starts a domain: on a root bus no transitional device that shall use an IOMMU."""
+    """Say whether QEMU starts a domain: on a root bus no transitional device that shall use an IOMMU.
+
+    And no controller behind one with a higher index, which libvirt, stock or patched, gives it in the wrong order.
+    """
     default = Layout(xml).default
     for device in domxml.parse(xml).iterfind("devices/*"):
         at = Address.of(device)
         iommu = domxml.attribute(device, "driver", "iommu") == "on"
+        if at and device.get("type") == "pci" and at.bus > int(device.get("index", "0")):
+            return False
         if at and at.bus == 0 and iommu and (device.get("hotplug") or default) != "no":
             return False
     return True
