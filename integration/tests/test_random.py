@@ -111,6 +111,9 @@ FOUND = {
     "IOMMU whose slot ports had taken": _many(60, "input-keyboard", "no") + "<iommu model='virtio'/>",
     "IOMMU that must stay, likewise": _many(60, "input-keyboard", "no") + "<iommu model='virtio' hotplug='no'/>",
     "sound cards that did not share": _many(60, "sound-ich9", "no"),
+    "the port that a bridge needs": "<controller type='pci' index='0' model='pcie-root'/>"
+    "<controller type='pci' index='1' model='pcie-root-port'><target hotplug='off'/></controller>"
+    "<controller type='pci' index='2' model='pcie-to-pci-bridge'/>" + _many(1, "hostdev", "no"),
 }
 """Domains that were refused once, although there is room for their devices."""
 
