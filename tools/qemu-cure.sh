@@ -1,6 +1,6 @@
 #!/bin/bash
-# qemu-cure.sh: build Debian 13's QEMU with docs/qemu-slot-control.patch, for aarch64, in build/qemu-cure, and attack
-# guests of the virt machine type on it: root cannot remove what is directly behind an off port, and still can behind others.
+# qemu-cure.sh: build Debian 13's QEMU with docs/qemu-slot-control.patch, for aarch64 (X86=1: and x86_64), in build/qemu-cure,
+# and attack guests on it: root cannot remove what is directly behind an off port, and still can behind others.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 top=$PWD
@@ -12,7 +12,12 @@ patch=docs/qemu-slot-control.patch
 
 tools/deps.sh libfdt-dev libglib2.0-dev libslirp-dev zlib1g-dev bzip2
 mkdir -p "$dir"
-code=$(sed '1,/^diff /d' "$patch")
+archs=aarch64 cases=virt
+[ -z "${X86:-}" ] || archs="aarch64 x86_64" cases="virt q35 q35-6.0"
+# shellcheck disable=SC2086  # names
+targets=$(printf '%s-softmmu,' $archs)
+code="$targets
+$(sed '1,/^diff /d' "$patch")"
 if [ "$(cat "$dir/patch" 2>/dev/null)" != "$code" ]; then
     step "QEMU's source from Debian 13"
     conf=$(tools/apt-private.sh deb-src trixie)
@@ -32,21 +37,24 @@ if [ "$(cat "$dir/patch" 2>/dev/null)" != "$code" ]; then
     rm -rf "$dir/build"
     mkdir "$dir/build"
     (cd "$dir/build" && PATH=$dir/venv/bin:$PATH ../source/configure --python="$dir/venv/bin/python3" --ninja="$dir/venv/bin/ninja" \
-        --target-list=aarch64-softmmu --without-default-features --enable-system --enable-tcg --enable-slirp --enable-fdt=system \
+        --target-list="${targets%,}" --without-default-features --enable-system --enable-tcg --enable-slirp --enable-fdt=system \
         --disable-docs --disable-install-blobs --with-pkgversion="$(basename "$patch")") >"$dir/configure.log" 2>&1 || die "see $dir/configure.log"
     echo "$code" >"$dir/patch"
 fi
 step "Building it: 12 minutes on 2 cores the first time (log: build/qemu-cure/ninja.log)"
-"$dir/venv/bin/ninja" -C "$dir/build" qemu-system-aarch64 >"$dir/ninja.log" 2>&1 || die "see $dir/ninja.log"
-# The ROMs of network cards are Debian's.
-cat >"$dir/qemu-system-aarch64" <<END
+# shellcheck disable=SC2046,SC2086  # names
+"$dir/venv/bin/ninja" -C "$dir/build" $(printf 'qemu-system-%s ' $archs) >"$dir/ninja.log" 2>&1 || die "see $dir/ninja.log"
+for arch in $archs; do
+    # The firmware is Debian's.
+    cat >"$dir/qemu-system-$arch" <<END
 #!/bin/sh
-exec $dir/build/qemu-system-aarch64 -L /usr/share/qemu -L /usr/lib/ipxe/qemu "\$@"
+exec $dir/build/qemu-system-$arch -L /usr/share/qemu -L /usr/share/seabios -L /usr/lib/ipxe/qemu "\$@"
 END
-chmod +x "$dir/qemu-system-aarch64"
-QEMU_SYSTEM_AARCH64=$dir/qemu-system-aarch64
-export QEMU_SYSTEM_AARCH64
-"$QEMU_SYSTEM_AARCH64" --version | head -1
+    chmod +x "$dir/qemu-system-$arch"
+    export "QEMU_SYSTEM_${arch^^}=$dir/qemu-system-$arch"
+    "$dir/qemu-system-$arch" --version | head -1
+done
 
-step "The fact about virt on it"
-./run python3 -m integration.cure
+step "The facts on it"
+# shellcheck disable=SC2086  # names
+./run python3 -m integration.cure $cases
