@@ -110,3 +110,24 @@ def test_every_kind_is_attached() -> None:
     attached = {domxml.parse(path.read_text()).tag for path in (DATA / "live/attach").glob("*.xml")}
     not_pluggable = {"sound", "video", "memballoon", "crypto", "pstore", "panic", "iommu"}
     assert here - attached == not_pluggable
+
+
+_ATS = (
+    "crypto disk-virtio filesystem-9p input-keyboard memballoon nic-virtio rng scsi-virtio-scsi "
+    "virtio-serial-virtio vsock"
+)
+"""Not the first video card, whose place is on pcie-root in any case."""
+
+
+@pytest.mark.parametrize("name", _ATS.split())
+def test_ats(place: Definition, name: str) -> None:
+    """On q35 a virtio device with ATS, which it would not have on pcie-root, goes behind a port with hotplug off."""
+    whole = domxml.parse(_xml(place, "q35", [name], ALL_OFF, ""))
+    (kind,) = DEVICES[name].elements(1)
+    (device,) = (each for each in whole.iterfind(f"devices/{kind.tag}") if kind.attrib.items() <= each.attrib.items())
+    driver = device.find("driver")
+    (SubElement(device, "driver") if driver is None else driver).set("ats", "on")
+    SubElement(device, "alias", name="ua-ats")
+    layout = assert_placed(place.define(domxml.text(whole)))
+    port = layout.controllers[layout.device("ua-ats").address.bus]
+    assert (port.model, port.hotplug) == ("pcie-root-port", "off")
