@@ -183,6 +183,8 @@ def source(if_missing: bool) -> None:
         if LIBVIRT.exists() and any(LIBVIRT.iterdir()):
             raise Failure("libvirt/ has files but is no git repository: move it away and run 'make source' again")
         run("git", "init", "--quiet", "--object-format=sha1", "--initial-branch=series", LIBVIRT, cwd=TOP)
+        # libvirt's build imports its own Python modules.
+        (LIBVIRT / ".git/info/exclude").write_text("__pycache__/\n")
 
     # Not while "series" is checked out in an unfinished state: everything is made beside it first.
     if upstream:
