@@ -290,19 +290,24 @@ def test_domains_that_vanish(other: libvirt.virConnect) -> None:
     place.define(place.xml(_RICH))
     domain, stop = other.lookupByUUIDString(place.uuid), threading.Event()
     xml = domain.XMLDesc(_STORED)
+    times = 0
 
     def flicker() -> None:
+        nonlocal times
         while not stop.is_set():
             domain.undefine()
             other.defineXML(xml)
+            times += 1
 
     thread = threading.Thread(target=flicker)
     thread.start()
     try:
         for _ in range(5):
             for words in (["check"], ["list"], ["check", "--json"]):
+                before = times
                 result = tool("-c", other.getURI(), *words)
                 assert (result.returncode, result.stderr) == (0, "")
+                assert times > before + 1, "nothing came and went meanwhile"
     finally:
         stop.set()
         thread.join()
