@@ -44,7 +44,8 @@ class Exchanged:
     def capabilities(self, emulator: Path) -> Path:
         """Give the file in which the daemon remembers what an emulator can do."""
         name = hashlib.sha256(os.fsencode(emulator)).hexdigest()
-        return self.host.cache / f"libvirt/qemu/capabilities/{name}.xml"
+        # A user's daemon has its logs beside it.
+        return self.host.cache / "libvirt/qemu" / ("" if daemons.SYSTEM else "cache") / f"capabilities/{name}.xml"
 
     def __enter__(self) -> Exchanged:
         daemons.stop(self.host, companions=False)

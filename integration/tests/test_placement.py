@@ -46,6 +46,22 @@ def test_no_room_for_ports(place: Definition) -> None:
     assert place.dump() == before
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [([(8, 0)], (8, 1)), ([(0x1E, 0), (0x1E, 7)], (1, 0))],
+    ids=["after the last", "none is left"],
+)
+def test_where_a_port_is_added(place: Definition, given: list[tuple[int, int]], expected: tuple[int, int]) -> None:
+    """A port comes after the last one, as before others it would renumber their buses; or else where there is room."""
+    port = "<controller type='pci' model='pcie-root-port'><address type='pci' slot='%d' function='%d'/></controller>"
+    ports = "".join(port % at for at in given)
+    three = "".join(nic(number, YES) for number in range(3))
+    xml = domain("<controller type='pci' model='pcie-root'/>" + ports + three)
+    layout = assert_placed(place.define(place.xml(xml)))
+    found = [port.address for port in layout.controllers.values() if port.model == "pcie-root-port" and port.address]
+    assert [(address.slot, address.function) for address in found][: len(given) + 1] == [*given, expected]
+
+
 def test_one_define_at_a_time(place: Definition) -> None:
     """A hundred devices of mixed kinds, added one by one, and no address ever moves."""
     models = cycle(("virtio", "e1000e", "virtio", "e1000", "virtio", "igb"))
