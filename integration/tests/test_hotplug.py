@@ -190,14 +190,18 @@ def test_update_keeps_the_setting(guest: Guest, setting: str) -> None:
         guest.wait(lambda _: not any(alias in xml for xml in _definitions(guest)), _SOON)
 
 
-def test_update_media(guest: Guest) -> None:
-    """The medium of a CD-ROM drive is changed as ever."""
-    element = cut(guest.domain.XMLDesc(), "ua-cdrom")
+@pytest.mark.parametrize("alias", ["ua-cdrom", "ua-cdrom-scsi"])
+def test_update_media(guest: Guest, alias: str) -> None:
+    """The medium of a CD-ROM drive is changed as ever, also by an attach that does not say where the drive is."""
+    element = cut(guest.domain.XMLDesc(), alias)
     other = re.sub(r"<source file='[^']*'", f"<source file='{guest.directory}/pmem.raw'", element)
     assert other != element
     guest.domain.updateDeviceFlags(other, BOTH)
-    assert all("pmem.raw" in cut(xml, "ua-cdrom") for xml in _definitions(guest))
+    assert all("pmem.raw" in cut(xml, alias) for xml in _definitions(guest))
     guest.domain.updateDeviceFlags(element, BOTH)
+    guest.domain.attachDeviceFlags(re.sub(r"<address [^>]*>", "", other), LIVE)
+    assert "pmem.raw" in cut(guest.domain.XMLDesc(), alias)
+    guest.domain.updateDeviceFlags(element, LIVE)
 
 
 @pytest.mark.parametrize("setting", [YES, NO])

@@ -12,6 +12,9 @@ from integration.domains.pci import Address
 from integration.domains.snippets import YES, addresses, append, domain, hostdev, nic, without
 from integration.oracle.rules import assert_placed
 
+_PORT_ON = "<controller type='pci' index='1' model='pcie-root-port'/>"
+_PORT_OFF = "<controller type='pci' index='2' model='pcie-root-port'><target hotplug='off'/></controller>"
+
 
 def test_more_devices_never_move_earlier_ones(place: Definition) -> None:
     """In fresh definitions of 1 to 200 devices each device is where it was with fewer."""
@@ -95,12 +98,26 @@ def test_removing_from_a_shared_slot(place: Definition) -> None:
 
 def test_only_who_needs_a_port_gets_one(place: Definition) -> None:
     """Free ports with hotplug off are for who is better off there; all others go to the root bus."""
-    port = "<controller type='pci' model='pcie-root-port'><target hotplug='off'/></controller>"
-    given = domain("<controller type='pci' model='pcie-root'/>" + port + nic(0) + nic(1, model="igb"))
+    given = domain(_PORT_OFF.replace("2", "1") + nic(0) + nic(1, model="igb"))
     layout = assert_placed(place.define(place.xml(given)))
     models = [layout.controllers[layout.device(f"ua-nic{number}").address.bus].model for number in range(2)]
     assert models == ["pcie-root", "pcie-root-port"]
     assert layout.device("ua-nic1").address.bus == 1
+
+
+def test_a_bridge_and_a_device_for_the_off_port(place: Definition) -> None:
+    """A bridge without an address takes the first port, and an assigned device the next one, which is off."""
+    bridge = "<controller type='pci' index='3' model='pcie-to-pci-bridge'/>"
+    xml = place.define(place.xml(domain(_PORT_ON + _PORT_OFF + bridge + hostdev(0))))
+    layout = assert_placed(xml)
+    assert layout.device("ua-host0").address.bus == 2
+    assert sorted(layout.controllers) == [0, 1, 2, 3]
+
+
+def test_a_downstream_port_without_a_switch(place: Definition) -> None:
+    """It is refused in libvirt's own words, as ever."""
+    with pytest.raises(libvirt.libvirtError, match="'pcie-switch-downstream-port'"):
+        place.define(place.xml(domain("<controller type='pci' model='pcie-switch-downstream-port'/>")))
 
 
 def test_assigned_devices_get_off_ports(place: Definition) -> None:
