@@ -13,7 +13,7 @@ import libvirt
 import pytest
 
 from integration.domains import definitions, domxml
-from integration.domains.snippets import unplaced
+from integration.domains.snippets import cut, unplaced
 from integration.guest.running import home
 from integration.host import connection
 from integration.host.exchanged import Exchanged
@@ -50,6 +50,38 @@ def test_a_contradicting_definition_stays(daemon: Exchanged, path: Path) -> None
         # What the message says to do is what mends it.
         conn.defineXML(unplaced(before))
         connection.discard(listed)
+    finally:
+        kept.unlink(missing_ok=True)
+
+
+_OLD = """
+<domain>
+  <maxMemory slots='4' unit='MiB'>1024</maxMemory>
+  <features><hotplug enable='no'/></features>
+  <devices>
+    <interface type='user'><mac address='52:54:00:00:00:01'/><model type='virtio'/><alias name='ua-one'/></interface>
+    <interface type='user'><mac address='52:54:00:00:00:02'/><model type='virtio'/><alias name='ua-two'/></interface>
+  </devices>
+</domain>
+"""
+
+
+def test_a_change_leaves_the_rest_alone(daemon: Exchanged) -> None:
+    """What a new domain would get, such as a NUMA node, an old one does not get when a device is updated or detached."""
+    name = f"{connection.PREFIX}{os.getpid()}-old"
+    kept = daemon.definitions / f"{name}.xml"
+    kept.write_text(domxml.text(definitions.named(_OLD, name, str(uuid.uuid4()))))
+    try:
+        domain = daemon.become().lookupByName(name)
+        before = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+        assert "<numa>" not in before
+        one = cut(before, "ua-one")
+        domain.updateDeviceFlags(one.replace("<model", "<link state='down'/><model"), libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+        domain.detachDeviceFlags(cut(before, "ua-two"), libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+        after = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+        assert "<link state='down'/>" in after and "ua-two" not in after
+        assert "<numa>" not in after
+        connection.discard(domain)
     finally:
         kept.unlink(missing_ok=True)
 
