@@ -67,7 +67,7 @@ _OLD = """
 
 
 def test_a_change_leaves_the_rest_alone(daemon: Exchanged) -> None:
-    """What a new domain would get, such as a NUMA node, an old one does not get when a device is updated or detached."""
+    """What a new domain gets, such as a NUMA node, an old one does not get when a device is updated or detached."""
     name = f"{connection.PREFIX}{os.getpid()}-old"
     kept = daemon.definitions / f"{name}.xml"
     kept.write_text(domxml.text(definitions.named(_OLD, name, str(uuid.uuid4()))))
