@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import threading
 from functools import cache
+from pathlib import Path
 
 import libvirt
 import libvirt_qemu
@@ -131,6 +132,10 @@ def sweep(conn: libvirt.virConnect, own: bool = False) -> None:
     for directory in RUNS.glob(f"{PREFIX}*"):
         if _stale(directory.name, own):
             shutil.rmtree(directory, ignore_errors=True)
+    # QEMU does not remove what guests share memory by; one that has it open does not need the name any more.
+    for memory in Path("/dev/shm").glob(f"{PREFIX}*") if own else ():
+        if memory.stat().st_uid == os.geteuid():
+            memory.unlink(missing_ok=True)
 
 
 def discard(domain: libvirt.virDomain) -> None:

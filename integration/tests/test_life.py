@@ -24,7 +24,7 @@ from integration.domains import definitions
 from integration.domains.snippets import cut, unplaced
 from integration.guest.accel import machine
 from integration.guest.running import Guest, living
-from integration.host import connection
+from integration.host import connection, daemons
 from integration.oracle.verdict import judge
 from integration.tests.lives import (
     CASES,
@@ -183,6 +183,7 @@ def _devices(arguments: list[str]) -> list[str]:
     )
 
 
+@pytest.mark.skipif(not daemons.SYSTEM, reason="domxml-to-native makes a tap device, for which one has to be root")
 def test_native_arguments(guests: Callable[[str], Guest]) -> None:
     """domxml-to-native gives QEMU's devices as those of the running guest were given."""
     guest = guests("all-but-the-nic")
