@@ -117,7 +117,7 @@ def test_a_bridge_and_a_device_for_the_off_port(place: Definition) -> None:
 def test_a_downstream_port_without_a_switch(place: Definition) -> None:
     """It is refused in libvirt's own words, as ever."""
     port = "<controller type='pci' index='1' model='pcie-switch-downstream-port'/>"
-    with pytest.raises(libvirt.libvirtError, match="is needed to connect .* model='pcie-switch-downstream-port'"):
+    with pytest.raises(libvirt.libvirtError, match=r"is needed to connect .* model='pcie-switch-downstream-port'"):
         place.define(place.xml(domain(port)))
 
 
