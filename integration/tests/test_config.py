@@ -63,6 +63,18 @@ def test_update_contradiction(place: Definition) -> None:
     assert place.dump() == before
 
 
+def test_detach_function_0(place: Definition) -> None:
+    """A slot whose function 0 is detached gets a port there, and the others stay where they are."""
+    full = assert_placed(place.define(place.xml(domain("".join(map(nic, range(60)))))))
+    slot = full.device("ua-nic59").address.slot
+    gone, *rest = [device for device in full.devices if device.address.slot == slot]
+    assert gone.address.function == 0 and rest
+    _domain(place).detachDeviceFlags(cut(place.dump(), gone.alias), CONFIG)
+    now = assert_placed(place.dump())
+    assert [now.device(device.alias).address for device in rest] == [device.address for device in rest]
+    assert gone.address in [controller.address for controller in now.controllers.values()]
+
+
 _SWITCH = """
 <controller type='pci' index='0' model='pcie-root'/>
 <controller type='pci' index='1' model='pcie-root-port'><target hotplug='off'/></controller>

@@ -16,6 +16,7 @@ import libvirt
 import pytest
 
 from integration.domains import definitions, domxml
+from integration.domains.snippets import nic
 from integration.guest.accel import machine
 from integration.guest.running import home, living
 from integration.host import connection, daemons
@@ -36,15 +37,18 @@ _TCP = {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://127.0.0.1"}
 
 
 def _domain(system: str = "", target: str = "") -> str:
-    """Write a domain with two devices behind root ports."""
+    """Write a domain with two devices behind root ports, which an image will say must stay, and a NIC that need not."""
     root = "<controller type='pci' index='0' model='pcie-root'/>"
+    free = f"<controller type='pci' index='3' model='pcie-root-port'>{target}</controller>" + nic(
+        3, address="<address type='pci' bus='3'/>"
+    )
     devices = "".join(
         f"<controller type='pci' index='{bus}' model='pcie-root-port'>{target}</controller>"
         f"{_RNG}<backend model='random'>/dev/urandom</backend><alias name='ua-{bus}'/>"
         f"<address type='pci' bus='{bus}'/></rng>"
         for bus in (1, 2)
     )
-    return f"<domain>{system}<devices>{root}{devices}</devices></domain>"
+    return f"<domain>{system}<devices>{root}{devices}{free}</devices></domain>"
 
 
 def _said(domain: libvirt.virDomain) -> list[str]:
@@ -153,7 +157,7 @@ def test_what_is_gone(daemon: Exchanged) -> None:
     events = connection.Events(conn)
     with living(conn, events, _domain(), machine(conn, events), "probe.eject=none", "gone") as before:
         report = before.done()
-        slots = {bus: report.slots[f"0000:{bus:02x}:00"] for bus in (1, 2)}
+        slots = {bus: report.slots[f"0000:{bus:02x}:00"] for bus in (1, 2, 3)}
         before.disconnect()
         image = before.directory / "saved"
         _save(before.domain, image)
@@ -163,6 +167,9 @@ def test_what_is_gone(daemon: Exchanged) -> None:
         (can,) = _said(guest.domain)
 
         guest.connect()
+        guest.attempt(slots[3])
+        guest.wait(lambda _: "ua-nic3" in guest.removed())
+        assert _said(guest.domain) == [can]
         guest.attempt(slots[1])
         guest.wait(lambda _: "ua-1" in guest.removed())
         assert "ua-1" not in guest.domain.XMLDesc()
