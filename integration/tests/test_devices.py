@@ -13,7 +13,7 @@ import pytest
 from integration.domains import definitions, domxml
 from integration.domains.definitions import Definition
 from integration.domains.devices import MACHINES, all_devices
-from integration.domains.snippets import ALL_OFF
+from integration.domains.snippets import ALL_OFF, NO
 from integration.oracle.rules import assert_placed
 from integration.paths import DATA
 
@@ -131,3 +131,19 @@ def test_ats(place: Definition, name: str) -> None:
     layout = assert_placed(place.define(domxml.text(whole)))
     port = layout.controllers[layout.device("ua-ats").address.bus]
     assert (port.model, port.hotplug) == ("pcie-root-port", "off")
+
+
+_SNAPSHOT = "<domainsnapshot><name>s</name><creationTime>1</creationTime><state>shutoff</state>{}</domainsnapshot>"
+
+
+@pytest.mark.parametrize("name", sorted(name for name, device in DEVICES.items() if "q35" in device.machines))
+def test_setting_is_compared(place: Definition, name: str) -> None:
+    """The setting of every kind of device is hardware, which replaced XML (here that of a snapshot) must not change."""
+    snapshot = _SNAPSHOT.format(_define(place, "q35", [name], "", "no"))
+    assert NO in snapshot
+    domain, flags = place.conn.lookupByUUIDString(place.uuid), libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE
+    domain.snapshotCreateXML(snapshot, flags)
+    with pytest.raises(libvirt.libvirtError, match="hotplug setting") as refusal:
+        domain.snapshotCreateXML(snapshot.replace(NO, ""), flags)
+    assert refusal.value.get_error_code() == libvirt.VIR_ERR_CONFIG_UNSUPPORTED
+    domain.snapshotCreateXML(snapshot, flags)
