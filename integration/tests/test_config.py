@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import libvirt
 import pytest
 
@@ -73,6 +75,16 @@ def test_detach_function_0(place: Definition) -> None:
     now = assert_placed(place.dump())
     assert [now.device(device.alias).address for device in rest] == [device.address for device in rest]
     assert gone.address in [controller.address for controller in now.controllers.values()]
+
+
+def test_update_without_function_0(place: Definition) -> None:
+    """A device that guests do not see, for want of function 0, is made visible when an update says that it stays."""
+    before = place.define(place.xml(domain(nic(0, address="<address type='pci' slot='9' function='1'/>"), "")))
+    _domain(place).updateDeviceFlags(cut(before, "ua-nic0").replace("type='user'", "type='user'" + NO), CONFIG)
+    now = assert_placed(place.dump())
+    where = now.device("ua-nic0").address
+    assert (where.slot, where.function) == (9, 1)
+    assert [port.hotplug for port in now.controllers.values() if port.address == replace(where, function=0)] == ["off"]
 
 
 _SWITCH = """
