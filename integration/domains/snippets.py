@@ -14,6 +14,13 @@ ALL_OFF = "<hotplug enable='no'/>"
 PC = "<os><type arch='x86_64' machine='pc'>hvm</type></os>"
 """An i440fx machine."""
 
+MEMORY = (
+    "<maxMemory slots='4' unit='MiB'>2048</maxMemory><memory unit='MiB'>512</memory>"
+    "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
+    "<cpu><numa><cell id='0' cpus='0' memory='512' unit='MiB'/></numa></cpu>"
+)
+"""What memory devices, and devices that share memory, need; on a PC."""
+
 NO, YES = " hotplug='no'", " hotplug='yes'"
 """A device's setting."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from integration.domains import definitions
 from integration.domains.definitions import Definition
-from integration.domains.snippets import ALL_OFF, NO, PC, YES, cut, domain, nic
+from integration.domains.snippets import ALL_OFF, MEMORY, NO, PC, YES, cut, domain, nic
 from integration.oracle.rules import assert_placed
 from integration.paths import DATA
 
@@ -52,6 +52,30 @@ def test_update_keeps_the_setting(place: Definition) -> None:
     _domain(place).updateDeviceFlags(update, CONFIG)
     assert _setting(place, "ua-nic0") == "yes"
     assert "<link state='down'/>" in place.dump()
+
+
+_UPDATED = {
+    "disk": (
+        f"<disk type='file' device='disk'{YES}><source file='/var/empty/one'/><target dev='vda' bus='virtio'/>"
+        "<alias name='ua-it'/></disk>",
+        ("/var/empty/one", "/var/empty/two"),
+    ),
+    "memory": (
+        f"<memory model='virtio-mem'{YES}><target><size unit='MiB'>64</size><node>0</node><block unit='MiB'>2</block>"
+        "<requested unit='MiB'>0</requested></target><alias name='ua-it'/></memory>",
+        ("<requested unit='KiB'>0<", "<requested unit='KiB'>2048<"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("device", "change"), _UPDATED.values(), ids=_UPDATED)
+def test_update_of_others_keeps_it(place: Definition, device: str, change: tuple[str, str]) -> None:
+    """So does that of a disk and of memory, which are all that can be updated besides."""
+    xml = place.define(place.xml(domain(device).replace("<features>", MEMORY + "<features>")))
+    update = cut(xml, "ua-it").replace(YES, "").replace(*change)
+    assert update != cut(xml, "ua-it").replace(YES, "")
+    _domain(place).updateDeviceFlags(update, CONFIG)
+    assert cut(place.dump(), "ua-it") == cut(xml, "ua-it").replace(*change)
 
 
 def test_update_contradiction(place: Definition) -> None:

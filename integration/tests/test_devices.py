@@ -13,7 +13,7 @@ import pytest
 from integration.domains import definitions, domxml
 from integration.domains.definitions import Definition
 from integration.domains.devices import MACHINES, all_devices
-from integration.domains.snippets import ALL_OFF, NO
+from integration.domains.snippets import ALL_OFF, MEMORY, NO
 from integration.oracle.rules import assert_placed
 from integration.paths import DATA
 
@@ -24,11 +24,6 @@ CASES = [
     for name, device in DEVICES.items()
     if machine in device.machines
 ]
-_MEMORY = (
-    "<maxMemory slots='4' unit='MiB'>2048</maxMemory><memory unit='MiB'>512</memory>"
-    "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
-    "<cpu><numa><cell id='0' cpus='0' memory='512' unit='MiB'/></numa></cpu>"
-)
 
 
 def _xml(place: Definition, machine: str, names: list[str], feature: str, setting: str) -> str:
@@ -36,7 +31,7 @@ def _xml(place: Definition, machine: str, names: list[str], feature: str, settin
     # A controller that is not asked for would be one more device.
     if 'type="usb"' not in devices:
         devices += "<controller type='usb' index='0' model='none'/>"
-    memory = "" if machine == "virt" else _MEMORY
+    memory = "" if machine == "virt" else MEMORY
     partial = f"<domain>{memory}<features>{feature}</features><devices>{devices}</devices></domain>"
     complete = domxml.complete(partial, place.name, definitions.machine(*MACHINES[machine]))
     SubElement(complete, "uuid").text = place.uuid
