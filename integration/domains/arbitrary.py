@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from integration.domains.devices import all_devices
 from integration.domains.snippets import ALL_OFF
+from integration.paths import NIGHTLY
 
 KINDS = (
     "rng nic-virtio nic-e1000 nic-e1000e nic-igb nic-iommu nic-virtio-transitional nic-virtio-non-transitional "
@@ -41,6 +44,17 @@ PARENTS: dict[str, tuple[str, ...]] = {
 _HOTPLUG = st.sampled_from(["", "", "<target hotplug='off'/>", "<target hotplug='off'/>", "<target hotplug='on'/>"])
 _SETTING = st.sampled_from(["", "", "no", "yes"])
 _FIRMWARE = "<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>"
+
+
+def examples(variable: str, usual: int, nightly: int) -> settings:
+    """Say how many examples a test makes up: always the same ``usual``, or others each time, as many as asked for."""
+    count = int(os.environ.get(variable) or (nightly if NIGHTLY else 0))
+    return settings(
+        max_examples=count or usual,
+        deadline=None,
+        derandomize=not count,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
 
 
 def _pci(bus: int, slot: int, function: int = 0, more: str = "") -> str:

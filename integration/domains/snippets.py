@@ -75,7 +75,7 @@ def rng(number: int, setting: str = "") -> str:
 
 def cut(xml: str, alias: str) -> str:
     """Cut the device called ``alias`` out of a domain, as it is written there. Raises KeyError if there is none."""
-    for found in re.finditer(r"^    <(\w+).*?^    </\1>", xml, re.DOTALL | re.MULTILINE):
+    for found in re.finditer(r"^    <(\w+)[^>]*(?<!/)>$.*?^    </\1>", xml, re.DOTALL | re.MULTILINE):
         if f"<alias name='{alias}'/>" in found.group():
             return found.group().strip()
     raise KeyError(alias)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element
 
+import libvirt
+
 from integration.domains import domxml
 from integration.domains.domxml import attribute
 from integration.domains.layout import Layout
 from integration.domains.pci import Address
 from integration.oracle.rules import can_plug, can_unplug, is_pci, never_unplugs
+
+OUR_CODES = (libvirt.VIR_ERR_XML_ERROR, libvirt.VIR_ERR_CONFIG_UNSUPPORTED)
+"""The codes of a definition that the settings have refused."""
 
 
 def _devices(xml: str) -> list[Element]:

@@ -9,27 +9,23 @@ to libvirt's own qemuxmlconftest.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 
 import libvirt
 import pytest
-from hypothesis import HealthCheck, event, given, note, settings
+from hypothesis import event, given, note
 
-from integration.domains.arbitrary import domains
+from integration.domains.arbitrary import domains, examples
 from integration.domains.definitions import Definition
 from integration.domains.devices import all_devices
 from integration.domains.layout import Layout
 from integration.domains.snippets import stripped
 from integration.host import connection, daemons
-from integration.oracle.refusals import clash, must_fit
+from integration.oracle.refusals import OUR_CODES, clash, must_fit
 from integration.oracle.rules import assert_placed
 from integration.paths import NIGHTLY
-
-OUR_CODES = (libvirt.VIR_ERR_XML_ERROR, libvirt.VIR_ERR_CONFIG_UNSUPPORTED)
-_COUNT = int(os.environ.get("RANDOM_DOMAINS") or (20000 if NIGHTLY else 0))
 
 _SHARES = {"accepted": 0.25, "refused: contradiction": 0.15, "refused: full": 0.0003}
 """What every outcome must have at least of all domains, or the test tests something else."""
@@ -128,12 +124,7 @@ def test_found(place: Definition, devices: str) -> None:
 
 
 @pytest.mark.timeout(7200 if NIGHTLY else 1800)
-@settings(
-    max_examples=_COUNT or 2000,
-    deadline=None,
-    derandomize=not _COUNT,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@examples("RANDOM_DOMAINS", usual=2000, nightly=20000)
 @given(partial=domains())
 def test_random_domains(place: Definition, stock: Definition, outcomes: Counter[str], partial: str) -> None:
     """An accepted domain obeys its settings and is stable; a refused one is refused for a reason."""

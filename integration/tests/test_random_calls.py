@@ -6,27 +6,25 @@ as many.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 
 import libvirt
 import pytest
-from hypothesis import HealthCheck, event, given, note, settings
+from hypothesis import event, given, note
 from hypothesis import strategies as st
 
-from integration.domains import domxml
-from integration.domains.arbitrary import domains
+from integration.domains.arbitrary import domains, examples
 from integration.domains.definitions import Definition
 from integration.domains.devices import all_devices
 from integration.domains.layout import Layout
-from integration.domains.snippets import ALL_OFF
+from integration.domains.snippets import ALL_OFF, cut
+from integration.oracle.refusals import OUR_CODES
 from integration.oracle.rules import assert_placed
 from integration.paths import NIGHTLY
 
 CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
-_COUNT = int(os.environ.get("RANDOM_CALLS") or (5000 if NIGHTLY else 0))
 _ADDRESSES = (
     *[""] * 8,
     *(f"<address type='pci' bus='{bus}' slot='{slot}'/>" for bus in (0, 1, 2, 40) for slot in (0, 1, 7, 31)),
@@ -41,7 +39,6 @@ _ADDRESSES = (
 _SETTINGS = ("", "", "no", "yes")
 _CONSOLE = re.compile("<console.*?</console>", re.DOTALL)
 _OURS = re.compile("hotplug|unplug|root bus")
-_OUR_CODES = (libvirt.VIR_ERR_XML_ERROR, libvirt.VIR_ERR_CONFIG_UNSUPPORTED)
 
 
 @st.composite
@@ -74,17 +71,15 @@ def _change(place: Definition, xml: str, what: str, number: int, setting: str, a
         alias = f"<alias name='ua-{number + 2000}'/>"
         domain.attachDeviceFlags(all_devices()[kind].xml(number % 600 + 300, setting, address + alias), CONFIG)
     elif name in ("detach", "update") and aliases:
-        alias = aliases[number % len(aliases)]
-        (element,) = domxml.parse(_CONSOLE.sub("", xml)).iterfind(f"devices/*/alias[@name='{alias}']/..")
-        device = domxml.text(element).strip()
+        device = cut(_CONSOLE.sub("", xml), aliases[number % len(aliases)])
         if name == "detach":
             domain.detachDeviceFlags(device, CONFIG)
             return
         if number % 3:
-            device = re.sub(r' hotplug="\w+"', "", device, count=1)
+            device = re.sub(r" hotplug='\w+'", "", device, count=1)
             device = re.sub(r"^<\w+", rf"\g<0> hotplug='{setting}'" if setting else r"\g<0>", device)
         if number % 2 and ("'pci'" in address or " hotplug=" in device.partition(">")[0]):
-            device = re.sub(r'<address type="pci"[^>]*/>(?=\s*</\w+>$)', address, device)
+            device = re.sub(r"<address type='pci'[^>]*/>(?=\s*</\w+>$)", address, device)
         domain.updateDeviceFlags(device, CONFIG)
     elif name == "feature":
         feature = ["", ALL_OFF, "<hotplug enable='yes'/>"][number % 3]
@@ -104,12 +99,7 @@ def outcomes() -> Iterator[Counter[str]]:
 
 
 @pytest.mark.timeout(7200 if NIGHTLY else 900)
-@settings(
-    max_examples=_COUNT or 150,
-    deadline=None,
-    derandomize=not _COUNT,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@examples("RANDOM_CALLS", usual=150, nightly=5000)
 @given(partial=domains(), changes=calls())
 def test_random_calls(
     place: Definition, outcomes: Counter[str], partial: str, changes: list[tuple[str, int, str, str]]
@@ -122,7 +112,8 @@ def test_random_calls(
     given = {device.alias for device in Layout(partial).devices}
     for change in changes:
         note(str(change))
-        given |= {f"ua-{change[1] + 2000}"} if change[3] else set()
+        if change[3]:
+            given.add(f"ua-{change[1] + 2000}")
         try:
             _change(place, xml, *change)
         except libvirt.libvirtError as error:
@@ -130,7 +121,7 @@ def test_random_calls(
             assert place.conn.isAlive(), error
             assert place.dump() == xml
             outcome = "refused by the settings" if _OURS.search(str(error)) else "refused by libvirt"
-            assert outcome == "refused by libvirt" or error.get_error_code() in _OUR_CODES, error
+            assert outcome == "refused by libvirt" or error.get_error_code() in OUR_CODES, error
         else:
             xml = place.dump()
             # A serial device is shown as a console, too.

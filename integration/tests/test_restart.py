@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import libvirt
@@ -21,6 +23,22 @@ from integration.oracle.cases import expected_lines
 from integration.paths import DATA
 
 
+@contextmanager
+def _stored(daemon: Exchanged, partial: str) -> Iterator[libvirt.virDomain]:
+    """Have a definition stored by hand, as the daemon finds it when it starts; it is gone in the end."""
+    name = f"{connection.PREFIX}{os.getpid()}-stored"
+    kept = daemon.definitions / f"{name}.xml"
+    kept.write_text(domxml.text(definitions.named(partial, name, str(uuid.uuid4()))))
+    try:
+        conn = daemon.become()
+        assert name in {found.name() for found in conn.listAllDomains()}
+        domain = conn.lookupByName(name)
+        yield domain
+        connection.discard(domain)
+    finally:
+        kept.unlink(missing_ok=True)
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -31,14 +49,7 @@ from integration.paths import DATA
 )
 def test_a_contradicting_definition_stays(daemon: Exchanged, path: Path) -> None:
     """A stored definition that contradicts itself stays listed, and says at start why it cannot."""
-    name = f"{connection.PREFIX}{os.getpid()}-stored"
-    domain = definitions.named(path.read_text(), name, str(uuid.uuid4()))
-    kept = daemon.definitions / f"{name}.xml"
-    kept.write_text(domxml.text(domain))
-    try:
-        conn = daemon.become()
-        assert name in {found.name() for found in conn.listAllDomains()}
-        listed = conn.lookupByName(name)
+    with _stored(daemon, path.read_text()) as listed:
         before = listed.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
         with pytest.raises(libvirt.libvirtError) as refusal:
             listed.create()
@@ -48,10 +59,7 @@ def test_a_contradicting_definition_stays(daemon: Exchanged, path: Path) -> None
         assert [text for text in texts if text not in message] == [], message
         assert listed.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) == before
         # What the message says to do is what mends it.
-        conn.defineXML(unplaced(before))
-        connection.discard(listed)
-    finally:
-        kept.unlink(missing_ok=True)
+        listed.connect().defineXML(unplaced(before))
 
 
 _OLD = """
@@ -68,11 +76,7 @@ _OLD = """
 
 def test_a_change_leaves_the_rest_alone(daemon: Exchanged) -> None:
     """What a new domain gets, such as a NUMA node, an old one does not get when a device is updated or detached."""
-    name = f"{connection.PREFIX}{os.getpid()}-old"
-    kept = daemon.definitions / f"{name}.xml"
-    kept.write_text(domxml.text(definitions.named(_OLD, name, str(uuid.uuid4()))))
-    try:
-        domain = daemon.become().lookupByName(name)
+    with _stored(daemon, _OLD) as domain:
         before = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
         assert "<numa>" not in before
         one = cut(before, "ua-one")
@@ -81,9 +85,6 @@ def test_a_change_leaves_the_rest_alone(daemon: Exchanged) -> None:
         after = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
         assert "<link state='down'/>" in after and "ua-two" not in after
         assert "<numa>" not in after
-        connection.discard(domain)
-    finally:
-        kept.unlink(missing_ok=True)
 
 
 _PROPERTY = "<flag name='pcie-root-port.hotplug'/>"

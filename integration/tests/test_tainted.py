@@ -39,16 +39,14 @@ _TCP = {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://127.0.0.1"}
 def _domain(system: str = "", target: str = "") -> str:
     """Write a domain with two devices behind root ports, which an image will say must stay, and a NIC that need not."""
     root = "<controller type='pci' index='0' model='pcie-root'/>"
-    free = f"<controller type='pci' index='3' model='pcie-root-port'>{target}</controller>" + nic(
-        3, address="<address type='pci' bus='3'/>"
-    )
+    ports = f"<controller type='pci' model='pcie-root-port'>{target}</controller>" * 3
+    free = nic(3, address="<address type='pci' bus='3'/>")
     devices = "".join(
-        f"<controller type='pci' index='{bus}' model='pcie-root-port'>{target}</controller>"
         f"{_RNG}<backend model='random'>/dev/urandom</backend><alias name='ua-{bus}'/>"
         f"<address type='pci' bus='{bus}'/></rng>"
         for bus in (1, 2)
     )
-    return f"<domain>{system}<devices>{root}{devices}{free}</devices></domain>"
+    return f"<domain>{system}<devices>{root}{ports}{devices}{free}</devices></domain>"
 
 
 def _said(domain: libvirt.virDomain) -> list[str]:
