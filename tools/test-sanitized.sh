@@ -15,7 +15,7 @@ build=$top/build/sanitized
 # and input devices.
 cat >build/leaks.txt <<'EOF'
 leak:argz_add_sep
-leak:qemuDomainDetachDeviceAliasLiveAndConfig
+leak:qemuDomainDetachDevice*LiveAndConfig
 EOF
 # The tests' own preloaded mocks come before the runtime.
 export ASAN_OPTIONS=verify_asan_link_order=0:halt_on_error=1:abort_on_error=1:print_summary=1
