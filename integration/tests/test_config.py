@@ -138,6 +138,15 @@ def test_migratable_xml(place: Definition, value: str) -> None:
     assert feature in migratable
 
 
+def test_usb_setting_is_migrated(place: Definition) -> None:
+    """The USB controller of pc is left out of what leaves the host, unless it has a setting."""
+    usb = "<controller type='usb' index='0' model='piix3-uhci'{}/>"
+    for setting in ("", NO):
+        place.define(place.xml(domain(usb.format(setting)).replace("<features>", PC + "<features>")))
+        migratable = _domain(place).XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE)
+        assert ("<controller type='usb'" in migratable) == (f"model='piix3-uhci'{NO}" in migratable) == bool(setting)
+
+
 def test_pci_root_stays_off(place: Definition) -> None:
     """On pc the root bus is turned off, also in the XML that a guest is restored or migrated with."""
     place.define(place.xml(domain(nic(0)).replace("<features>", PC + "<features>")))

@@ -26,7 +26,7 @@ import pytest
 from integration.domains import definitions
 from integration.domains.domxml import DISK_SIZE
 from integration.domains.layout import Layout
-from integration.domains.snippets import ALL_OFF, NO, PC, YES, cut, domain, nic
+from integration.domains.snippets import ALL_OFF, MEMORY, NO, PC, YES, cut, domain, nic
 from integration.guest.accel import machine
 from integration.guest.running import Guest, running
 from integration.host import connection
@@ -307,6 +307,33 @@ def test_media_change_by_an_attach(paused: libvirt.virDomain, tmp_path: Path) ->
     paused.attachDeviceFlags(attached, LIVE)
     assert str(medium) in paused.XMLDesc()
     assert paused.XMLDesc().count("<controller type='scsi'") == 1
+
+
+def test_update_of_others_keeps_the_setting(conn: libvirt.virConnect, tmp_path: Path) -> None:
+    """So do updates of a running guest's disk and of its memory, of which little can be changed."""
+    file = tmp_path / "disk"
+    file.write_bytes(bytes(DISK_SIZE))
+    devices = (
+        f"<disk type='file' device='disk'{YES}><source file='{file}'/><target dev='vda' bus='virtio'/>"
+        "<alias name='ua-disk'/></disk>"
+        f"<memory model='virtio-mem'{YES}><target><size unit='MiB'>64</size><node>0</node><block unit='MiB'>2</block>"
+        "<requested unit='MiB'>0</requested></target><alias name='ua-memory'/></memory>"
+    )
+    changes = {
+        "ua-disk": ("<source file=", "<source startupPolicy='optional' file="),
+        "ua-memory": ("<requested unit='KiB'>0<", "<requested unit='KiB'>2048<"),
+    }
+    with definitions.place(conn, "updated") as place:
+        place.define(place.xml(domain(devices).replace("<features>", MEMORY + "<features>")))
+        running = conn.lookupByUUIDString(place.uuid)
+        running.createWithFlags(_PAUSED)
+        for alias, change in changes.items():
+            update = cut(running.XMLDesc(), alias).replace(YES, "")
+            assert change[0] in update
+            running.updateDeviceFlags(update.replace(*change), LIVE)
+            element = cut(running.XMLDesc(), alias)
+            assert YES in element.partition(">")[0]
+            assert change[1].split()[1] in element
 
 
 def test_bridge_of_i440fx(conn: libvirt.virConnect) -> None:
