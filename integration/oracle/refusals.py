@@ -62,7 +62,7 @@ def clash(given: str, plain: str) -> bool:
             continue  # there is none in the domain without settings, either
         # libvirt makes a port for it, on machines that have ports, if a port has such a slot: on q35 an off one
         made = not pc and layout.x86 and bus not in buses and stated.address.slot == 0
-        root_off = pc and bus == 0 and wanted.default == "no"
+        root_off = pc and bus == 0 and wanted.default == "no" and root.hotplug != "on"
         unsafe = can_unplug(layout, stated.address) and not root_off
         if setting == "no" and unsafe and not made:
             return True

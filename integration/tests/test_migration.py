@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import libvirt
 import pytest
 
-from integration.guest.running import Guest
+from integration.guest.running import Guest, through
 from integration.host import connection, daemons
 from integration.tests.lives import CASES, INACTIVE, alive, attempt, essence, refused
 
@@ -21,7 +21,6 @@ _LIVE = (
     # Both hosts write to the same file, but not at the same time.
     | libvirt.VIR_MIGRATE_UNSAFE
 )
-_TCP = {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://127.0.0.1"}
 
 
 @dataclass(frozen=True)
@@ -45,18 +44,17 @@ def other() -> Iterator[Host]:
 
 
 def _back(guest: Guest, conn: libvirt.virConnect, events: connection.Events) -> Guest:
-    return guest.now(guest.domain.migrate3(conn, _TCP, _LIVE), events)
+    return guest.now(guest.domain.migrate3(conn, through(guest.directory), _LIVE), events)
 
 
 @pytest.mark.parametrize("name", [pytest.param("all-but-the-nic", marks=pytest.mark.both), "pc-all-but-the-nic"])
 def test_there_and_back(conn: libvirt.virConnect, events: connection.Events, other: Host, name: str) -> None:
-    """A guest goes there (peer to peer, through a socket) and comes back (by its client, with TCP)."""
+    """A guest goes there (peer to peer) and comes back (by its client)."""
     case = CASES[name]
     with alive(conn, events, case) as here:
         here.done()
         live, inactive = here.domain.XMLDesc(), here.domain.XMLDesc(INACTIVE)
-        parameters = {libvirt.VIR_MIGRATE_PARAM_URI: f"unix:{here.directory}/migration"}
-        here.domain.migrateToURI3(other.uri, parameters, _LIVE | libvirt.VIR_MIGRATE_PEER2PEER)
+        here.domain.migrateToURI3(other.uri, through(here.directory), _LIVE | libvirt.VIR_MIGRATE_PEER2PEER)
         there = here.now(other.conn.lookupByUUIDString(here.uuid), other.events)
         assert essence(there.xml) == essence(live)
         assert essence(there.domain.XMLDesc(INACTIVE)) == essence(inactive)
@@ -76,10 +74,10 @@ def test_changes_are_refused(conn: libvirt.virConnect, events: connection.Events
         live, inactive = guest.domain.XMLDesc(), guest.domain.XMLDesc(INACTIVE)
 
         def migrate(parameter: str, xml: str) -> None:
-            guest.domain.migrate3(other.conn, _TCP | {parameter: xml}, _LIVE)
+            guest.domain.migrate3(other.conn, through(guest.directory) | {parameter: xml}, _LIVE)
 
         def migrate_peer_to_peer(xml: str) -> None:
-            parameters = _TCP | {libvirt.VIR_MIGRATE_PARAM_DEST_XML: xml}
+            parameters = through(guest.directory) | {libvirt.VIR_MIGRATE_PARAM_DEST_XML: xml}
             guest.domain.migrateToURI3(other.uri, parameters, _LIVE | libvirt.VIR_MIGRATE_PEER2PEER)
 
         to_destination: Callable[[str], None] = functools.partial(migrate, libvirt.VIR_MIGRATE_PARAM_DEST_XML)

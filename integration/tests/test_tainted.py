@@ -19,7 +19,7 @@ import pytest
 from integration.domains import definitions, domxml
 from integration.domains.snippets import nic
 from integration.guest.accel import machine
-from integration.guest.running import home, living
+from integration.guest.running import home, living, through
 from integration.host import connection, daemons
 from integration.host.exchanged import Exchanged
 from integration.tests.lives import INACTIVE, edit_image
@@ -34,7 +34,6 @@ _WAS = "rng (alias '{}') was unplugged although it must not be unpluggable"
 _TAINT = "use of deprecated configuration settings"
 _SNAPSHOT = "<domainsnapshot><name>s</name><memory snapshot='external' file='{}'/></domainsnapshot>"
 _LIVE = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
-_TCP = {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://127.0.0.1"}
 
 
 def _domain(system: str = "", target: str = "") -> str:
@@ -133,12 +132,12 @@ def test_comes_back(daemon: Exchanged, partial: str) -> None:
         other = connection.connect(stack.enter_context(daemons.held("--host=hooked")))
         stack.callback(other.close)
         connection.sweep(other)
-        there = domain.migrate3(other, _TCP, _LIVE)
+        there = domain.migrate3(other, through(directory), _LIVE)
         stack.callback(connection.sweep, other, own=True)
         # A user's daemon runs no hooks.
         assert (directory / "hook").exists() == daemons.SYSTEM
         _check(there)
-        back = there.migrate3(conn, _TCP, _LIVE)
+        back = there.migrate3(conn, through(directory), _LIVE)
         _check(back)
         # What cannot come back that way is a fresh start.
         stored = back.XMLDesc(INACTIVE).replace(_RNG, _RNG_NO)

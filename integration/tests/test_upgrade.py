@@ -23,7 +23,7 @@ import pytest
 from integration.domains import definitions, domxml
 from integration.domains.layout import Layout
 from integration.domains.snippets import ALL_OFF, PC, cut
-from integration.guest.running import home
+from integration.guest.running import home, through
 from integration.host import connection, daemons
 from integration.host.exchanged import Exchanged
 from integration.tests.lives import CASES, FEATURE, INACTIVE, INTERNAL_REVERT, RNG, alive, attempt, revert_to_internal
@@ -272,7 +272,7 @@ def test_migration_to_and_from_stock(daemon: Exchanged, park: Park) -> None:
     for label in labels:
         park.add(label, _partial(label))
     live = park.domain("feature").XMLDesc()
-    uri = {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://127.0.0.1"}
+    uri = through(park.directory)
     with daemons.held("--stock", "--host=c") as stock_uri:
         stock = connection.connect(stock_uri)
         connection.sweep(stock)
