@@ -31,7 +31,7 @@ CANNOT_SAVE = connection.version(connection.emulator("x86_64")) >= (11, 0)
 UNKNOWN = {"virt-ged"} if connection.version(connection.emulator("aarch64")) < (10, 1) else set()
 """Guests that this QEMU does not have."""
 LIVED = [
-    case for name, case in NAMED.items() if name in ("q35-6.0-on", "pc-root-off") or NIGHTLY and name not in UNKNOWN
+    case for name, case in NAMED.items() if name in ("q35-6.0-on", "pc-root-off") or (NIGHTLY and name not in UNKNOWN)
 ]
 
 NATIVE = {"facts/q35-6.0", "facts/q35-native", "facts/q35-native-no-drivers"}
