@@ -1,6 +1,7 @@
 # See "make help". The work is in tools/.
 MAKEFLAGS += --no-print-directory
 export LIBVIRT_TARBALL LIBVIRT_GIT FORCE QEMU PREFIX DESTDIR QUICK NIGHTLY
+export PIP_CACHE_DIR := $(CURDIR)/build/pip
 
 help:
 	@cat tools/help.txt
@@ -16,6 +17,7 @@ export:
 
 # libvirt/ as it is: only an empty one is filled first.
 build: deps
+	@./run --check-paths
 	@tools/series.py source --if-missing
 	@tools/build.sh
 
@@ -58,7 +60,7 @@ picture: build
 bench: build
 	@tools/stock.sh tools/virsh
 	@build/venv/bin/pip install -qq --disable-pip-version-check -r tools/requirements-bench.txt
-	@./run --stock --host=stock ./run python3 -m bench $(CASES)
+	@./run --stock --host=st ./run python3 -m bench $(CASES)
 
 # The private daemons end first; guests must be off, as their disks and sockets may be there.
 clean:

@@ -81,7 +81,7 @@ def restarted(bench: Bench) -> Bench:
     for side in (bench.stock, bench.patched):
         side.conn.close()
     subprocess.run([ROOT / "run", "--stop"], check=True)
-    subprocess.run([ROOT / "run", "--stock", "--host=stock", ROOT / "run", "true"], check=True)
+    subprocess.run([ROOT / "run", "--stock", "--host=st", ROOT / "run", "true"], check=True)
     stock, patched = _connect()
     return Bench(stock, patched, bench.machine, bench.quick)
 

@@ -11,8 +11,6 @@ build=$top/build
 
 mkdir -p build 2>/dev/null || true
 [ -w build ] || die "$build is not writable for $(id -un): use a clone of your own"
-case $top in *[[:space:]:,]*) die "the path of this checkout has a space, comma or colon: move it" ;; esac
-./run --check-paths
 
 # The venv is Debian's python, whatever else is first on PATH: python3-dev belongs to it.
 python=/usr/bin/python3

@@ -37,6 +37,9 @@ options=(
     -Dinit_script=systemd -Ddriver_qemu=enabled -Dtests=disabled -Ddocs=enabled -Dgit_werror=disabled
 )
 export PATH=$top/build/venv/bin:$PATH
+export CCACHE_DIR=${CCACHE_DIR:-$top/build/ccache} CCACHE_BASEDIR=$top CCACHE_NOHASHDIR=1
+# With sudo in a user's clone: that user has to be able to build, install elsewhere and clean after it.
+trap 'chown -R --reference=build build/host build/host.log build/ccache' EXIT
 step "Compiling for $prefix (log: build/host.log)"
 configure "$build" libvirt "${options[@]}" >build/host.log 2>&1 || die "see build/host.log"
 ninja -C "$build" >>build/host.log 2>&1 || die "see build/host.log"

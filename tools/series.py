@@ -283,7 +283,9 @@ def export() -> None:
     run("git", "add", "--all", "patches", cwd=TOP)
     if base == BASE:
         run("git", "update-index", "--add", "--cacheinfo", f"160000,{tip},libvirt", cwd=TOP)
-        print(f"patches/ has {len(series)} patches; staged, with libvirt/ at {tip}. Commit them together.")
+        changed = run("git", "diff", "--cached", "--name-only", "--", "patches", "libvirt", cwd=TOP)
+        todo = "staged. Commit them together." if changed else "as committed."
+        print(f"patches/ has {len(series)} patches, libvirt/ is at {tip}: {todo}")
     else:
         print(f"patches/ has {len(series)} patches; staged. They are based on upstream's own {TAG}, so the gitlink")
         print("stays as it is: run 'make source' without LIBVIRT_GIT and 'make export' to record it.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import select
 import signal
 import socket
@@ -38,8 +39,8 @@ _LIMIT = 60
 """Seconds that a daemon may take to start or to end; libvirt itself gives it 30 to end in order."""
 
 _BIND = 'for dir in etc var run; do mount --bind "$1/$dir" "$0/$dir" || exit; done; shift; exec "$@"'
-_COMPANIONS = ["virtnetworkd", "virtstoraged", "virtsecretd", "virtnodedevd"] if SYSTEM else []
-"""virtqemud passes requests about networks, pools, secrets and host devices on to them; a session's starts its own."""
+_COMPANIONS = ["virtnetworkd", "virtstoraged", "virtsecretd", "virtnodedevd"]
+"""virtqemud passes requests about networks, pools, secrets and host devices on to them; a session's are started so."""
 
 _PROGRAMS = {
     "": _PREFIX / "sbin",
@@ -47,6 +48,9 @@ _PROGRAMS = {
     "stock": BUILD / "stock/build/libvirt/src",
     "sanitized": BUILD / "sanitized/src",
 }
+LONGEST = 2
+"""Letters that a host's name may have."""
+
 _QEMU_CONF = """\
 # Written by integration/host/daemons.py. The guests log to files, as there is no private virtlogd, and the host's
 # confinement (AppArmor, SELinux, cgroups, namespaces) knows nothing of a daemon in a build directory.
@@ -65,33 +69,28 @@ class Host:
 
     @property
     def top(self) -> Path:
-        """Where all of them are: the others are below it as a system daemon has them, or for a session below user."""
-        return BUILD / f"host-{self.name}" if self.name else BUILD
-
-    @property
-    def user(self) -> Path:
-        """A session daemon's directories."""
-        return self.top / "user"
+        """Where all of them are."""
+        return BUILD / f"h-{self.name}" if self.name else BUILD
 
     @property
     def runtime(self) -> Path:
         """Sockets and the state of running guests."""
-        return self.top / "run" if SYSTEM else self.user / "run"
+        return self.top / "run"
 
     @property
     def config(self) -> Path:
-        """What is defined is in libvirt/ below it."""
-        return self.top / "etc" if SYSTEM else self.user / "cfg"
+        """What is defined is in libvirt/ below it; of a session daemon all but sockets and logs."""
+        return self.top / ("etc" if SYSTEM else "cfg")
 
     @property
     def cache(self) -> Path:
-        """What is remembered of the emulators is in libvirt/ below it."""
-        return self.top / "var/cache" if SYSTEM else self.user / "cache"
+        """What is remembered of the emulators is in libvirt/ below it, and of clients."""
+        return self.top / "var/cache"
 
     @property
     def logs(self) -> Path:
         """The daemons' logs."""
-        return self.top / "var/log/libvirt" if SYSTEM else self.user / "cache/libvirt/log"
+        return self.top / "var/log/libvirt" if SYSTEM else self.cache / "libvirt/log"
 
     def address(self, daemon: str) -> Path:
         """Give a daemon's socket."""
@@ -112,14 +111,19 @@ def _die(text: str) -> NoReturn:
     sys.exit(f"run: {text}")
 
 
-def check_paths(host: Host) -> None:
-    """A socket's path has at most 107 bytes, and libvirt puts one for each guest below its state directory."""
-    # A system daemon sees its files below build/ on every host: see start().
-    library = BUILD / "var/lib/libvirt/qemu" if SYSTEM else host.user / "cfg/libvirt/qemu/lib"
-    guest = "domain-999-" + 20 * "x"
-    excess = len(os.fsencode(library / guest / "monitor.sock")) - 107
-    if excess > 0:
-        _die(f"{ROOT} is {excess} bytes too long for the daemon's sockets: move this checkout to a shorter path")
+def check_paths() -> None:
+    """End with a message if this checkout's path is of no use.
+
+    A socket's path has at most 107 bytes, and libvirt puts one for each guest below its state directory.
+    """
+    # A system daemon sees its files below build/ on every host: see _start().
+    library = BUILD / "var/lib" if SYSTEM else Host(LONGEST * "x").config
+    guest = "libvirt/qemu/domain-999-" if SYSTEM else "libvirt/qemu/lib/domain-999-"
+    longest = 107 - len(os.fsencode(library / f"{guest}{20 * 'x'}/monitor.sock")) + len(os.fsencode(ROOT))
+    if re.search(r"[\s,:]", str(ROOT)):
+        _die(f"the path of this checkout, {ROOT}, has a space, comma or colon: move it")
+    if len(os.fsencode(ROOT)) > longest:
+        _die(f"{ROOT} is too long for the sockets of daemons: move this checkout to a path of at most {longest} bytes")
 
 
 def _executable(daemon: str, build: str) -> Path:
@@ -143,8 +147,8 @@ def _start(host: Host, daemon: str, program: Path) -> None:
         env |= {
             "XDG_RUNTIME_DIR": str(host.runtime),
             "XDG_CONFIG_HOME": str(host.config),
-            "XDG_CACHE_HOME": str(host.user / "cache"),
-            "XDG_DATA_HOME": str(host.user / "data"),
+            "XDG_CACHE_HOME": str(host.cache),
+            "XDG_DATA_HOME": str(host.top / "var/lib"),
         }
     elif host.name:
         # A system daemon's directories are compiled in: it sees those of its host there.
@@ -166,7 +170,7 @@ def _start(host: Host, daemon: str, program: Path) -> None:
 
 def _hold(host: Host, daemon: str, build: str) -> None:
     """Have a daemon and its companions up, and keep them up for this process's life by one open connection to each."""
-    wanted = [daemon, *(_COMPANIONS if daemon == "virtqemud" else ())]
+    wanted = [daemon, *(_COMPANIONS if SYSTEM and daemon == "virtqemud" else ())]
     others = ["libvirtd"] if daemon == "virtqemud" else ["virtqemud", *_COMPANIONS]
     for directory in (host.runtime, host.config / "libvirt", host.logs):
         directory.mkdir(parents=True, exist_ok=True, mode=0o755 if SYSTEM else 0o700)
@@ -200,7 +204,7 @@ def _hold(host: Host, daemon: str, build: str) -> None:
 
 def stop_all() -> None:
     """End all private daemons, of all hosts; guests run on."""
-    stop(Host(), *(Host(path.name.removeprefix("host-")) for path in BUILD.glob("host-*")))
+    stop(Host(), *(Host(path.name.removeprefix("h-")) for path in BUILD.glob("h-*")))
 
 
 def stop(*hosts: Host, companions: bool = True) -> None:
@@ -235,6 +239,9 @@ def _environment(host: Host, daemon: str, build: str) -> dict[str, str]:
     env["PATH"] = prepend("PATH", BUILD / "venv/bin", _PREFIX / "bin", _PREFIX / "sbin")
     # For Debian's own libvirt clients, like virt-install: their python3-libvirt then uses the patched library.
     env["LD_LIBRARY_PATH"] = prepend("LD_LIBRARY_PATH", _PREFIX / "lib")
+    # Where clients and tests write what they do not have to.
+    env["XDG_CACHE_HOME"] = str(host.cache)
+    env["PYTEST_DEBUG_TEMPROOT"] = str(BUILD)
     mode = "system" if SYSTEM else "session"
     env["LIBVIRT_DEFAULT_URI"] = f"qemu+unix:///{mode}?socket={host.address(daemon)}"
     if build == "stock":
@@ -261,7 +268,7 @@ def prepare(host: Host, daemon: str, build: str) -> dict[str, str]:
 
     Exits with a message if that cannot be.
     """
-    check_paths(host)
+    check_paths()
     if not (BUILD / "venv/libvirt-api").exists():
         _die("there is no finished build: run 'make build'")
     if not os.access(BUILD, os.W_OK):

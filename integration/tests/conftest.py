@@ -17,7 +17,7 @@ from integration.domains import definitions
 from integration.domains.definitions import Definition
 from integration.guest.pool import Pool
 from integration.guest.running import TIMEOUT
-from integration.host import connection
+from integration.host import connection, daemons
 from integration.host.exchanged import Exchanged
 from integration.oracle.cases import Case
 from integration.paths import BUILD
@@ -129,7 +129,7 @@ def place(conn: libvirt.virConnect, request: pytest.FixtureRequest) -> Iterator[
 @pytest.fixture
 def daemon(request: pytest.FixtureRequest) -> Iterator[Exchanged]:
     """A daemon that the test may kill and exchange, on a host of its module's own: in the beginning the patched one."""
-    with Exchanged(request.module.__name__.rpartition("test_")[2]) as one:
+    with Exchanged(request.module.__name__.rpartition("test_")[2][: daemons.LONGEST]) as one:
         yield one
 
 

@@ -38,7 +38,7 @@ _WRONG_SHARE = 0.4
 @pytest.fixture
 def stock(place: Definition) -> Iterator[Definition]:
     """The same place on a host with stock libvirt."""
-    with daemons.held("--stock", "--host=stock") as uri:
+    with daemons.held("--stock", "--host=st") as uri:
         conn = connection.connect(uri)
         connection.sweep(conn)
         there = Definition(conn, place.name)

@@ -124,12 +124,12 @@ def test_comes_back(daemon: Exchanged, partial: str) -> None:
             domain = conn.lookupByName(name)
             _check(domain)
 
-        hook = daemons.Host("hooked").config / "libvirt/hooks/qemu"
+        hook = daemons.Host("ho").config / "libvirt/hooks/qemu"
         hook.parent.mkdir(parents=True, exist_ok=True)
         hook.write_text(f"#!/bin/sh\ncase $2 in migrate) touch {directory}/hook; cat ;; esac\n")
         hook.chmod(0o755)
         stack.callback(hook.unlink)
-        other = connection.connect(stack.enter_context(daemons.held("--host=hooked")))
+        other = connection.connect(stack.enter_context(daemons.held("--host=ho")))
         stack.callback(other.close)
         connection.sweep(other)
         there = domain.migrate3(other, through(directory), _LIVE)

@@ -250,7 +250,7 @@ def test_read_only(place: Definition) -> None:
 @pytest.fixture(scope="module")
 def other() -> Iterator[libvirt.virConnect]:
     """A host of our own, whose domains are all ours."""
-    with daemons.held("--host=tool") as uri:
+    with daemons.held("--host=to") as uri:
         conn = connection.connect(uri)
         for domain in conn.listAllDomains():
             connection.discard(domain)
