@@ -1,7 +1,7 @@
 # See "make help". The work is in tools/.
 MAKEFLAGS += --no-print-directory
 export LIBVIRT_TARBALL LIBVIRT_GIT FORCE QEMU PREFIX DESTDIR QUICK NIGHTLY
-export PIP_CACHE_DIR := $(CURDIR)/build/pip
+export XDG_CACHE_HOME := $(CURDIR)/build/cache
 
 help:
 	@cat tools/help.txt
