@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import zstandard
+
 from integration.guest import cpio, debian, modules
 from integration.paths import GUEST
 
@@ -82,14 +84,17 @@ def _fetch(debian_arch: str, home: Path) -> tuple[Path, Path]:
 
 
 def _unpacked(vmlinuz: bytes) -> bytes:
-    """Give the ELF file that an x86 bzImage holds compressed with xz, as Debian's does.
+    """Give the ELF file that an x86 bzImage holds compressed: Debian 12's with xz, Debian 13's with zstd.
 
     It has a PVH entry, where QEMU starts it: unpacking it in the guest takes longer than all the rest of its boot.
     Offsets are those of Linux's Documentation/arch/x86/boot.rst. Raises lzma.LZMAError for another compression.
     """
     sectors, start = vmlinuz[0x1F1] or 4, int.from_bytes(vmlinuz[0x248:0x24C], "little")
-    # The size of the result follows the xz stream.
-    return lzma.LZMADecompressor().decompress(vmlinuz[(sectors + 1) * 512 + start :])
+    # The size of the result follows the compressed stream.
+    payload = vmlinuz[(sectors + 1) * 512 + start :]
+    if payload.startswith(zstandard.FRAME_HEADER):
+        return zstandard.ZstdDecompressor().decompressobj().decompress(payload)
+    return lzma.LZMADecompressor().decompress(payload)
 
 
 def _attack(arch: str, home: Path) -> bytes:
