@@ -7,7 +7,12 @@ if ! command -v dpkg-query >/dev/null; then
     echo "not a Debian system: install the equivalents of tools/debian-packages.txt yourself" >&2
     exit 0
 fi
-wanted=${*:-$(sed -E 's/#.*//; s/^([^[:space:]]+).*/\1/' tools/debian-packages.txt)}
+# shellcheck source=/dev/null
+release=$(. /etc/os-release && echo "${VERSION_ID:-99}")
+wanted=${*:-$(awk -v release="$release" '!/^(#|$)/ {
+    if (split($1, of, ":") == 1) print $1
+    else if (release >= of[1]) print of[2]
+}' tools/debian-packages.txt)}
 missing=
 for package in $wanted; do
     case $(dpkg-query -W -f ' ${db:Status-Status} ' "$package" 2>/dev/null) in

@@ -126,7 +126,9 @@ def bootable(domain: Element, image: Image, words: str, home: Path, console: str
     system = _within(domain, "os")
     # On a busy machine a timer of TCG may seem not to work.
     timer = "no_timer_check " if image.arch == "x86_64" else ""
-    line = f"console={_CONSOLE[image.arch]} quiet loglevel=1 panic=-1 iomem=relaxed {timer}{words}"
+    # Later kernels of Debian take a new DIMM into use, and then do not give it back.
+    memory = "memhp_default_state=offline"
+    line = f"console={_CONSOLE[image.arch]} quiet loglevel=1 panic=-1 iomem=relaxed {memory} {timer}{words}"
     given = system.find("cmdline")
     if given is not None:
         line = f"{line} {given.text}"

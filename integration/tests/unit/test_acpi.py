@@ -17,6 +17,7 @@ DefinitionBlock ("", "DSDT", 2, "TEST", "TEST", 1)
     {
         Device (PCI0)
         {
+            Name (_HID, EisaId ("PNP0A03"))
             Device (S08) { Name (_ADR, 0x10000)  Device (S00) { Name (_ADR, Zero)  Method (_EJ0, 1) { } } }
             Device (S10) { Name (_ADR, 0x20000)  Name (TEXT, "_EJ0") }
         }
