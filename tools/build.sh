@@ -20,13 +20,13 @@ if ! cmp -s tools/requirements.txt build/venv/requirements.txt; then
     $python -m venv build/venv
     build/venv/bin/pip install -qq --disable-pip-version-check -r tools/requirements.txt ||
         die "pip failed: see above, and run 'make build' again"
-    # Debian's clients need Debian's packages, but take the first python3 on PATH, which ./run makes the venv's.
-    for client in virt-install virt-xml virt-clone virt-manager; do
-        printf '#!/bin/sh\nexec %s /usr/bin/%s "$@"\n' $python $client >build/venv/bin/$client
-        chmod +x build/venv/bin/$client
-    done
     cp tools/requirements.txt build/venv/
 fi
+# Debian's clients need Debian's packages, but take the first python3 on PATH, which ./run makes the venv's.
+for client in virt-install virt-xml virt-clone virt-manager; do
+    printf '#!/bin/sh\nexec %s /usr/bin/%s "$@"\n' $python $client >build/venv/bin/$client
+    chmod +x build/venv/bin/$client
+done
 export PATH=$build/venv/bin:$PATH
 export CCACHE_DIR=${CCACHE_DIR:-$build/ccache}
 # Objects of build/libvirt are good for build/series too.

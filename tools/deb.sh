@@ -14,7 +14,7 @@ root=$deb/trixie
 
 [ "$(id -u)" = 0 ] || die "making a chroot needs root: sudo make deb"
 PATH=$PATH:/usr/sbin
-tools/deps.sh debootstrap quilt
+tools/deps.sh quilt
 mkdir -p "$deb"
 
 step "Debian's source package of libvirt"
@@ -62,14 +62,7 @@ done
 } >"$deb/changelog"
 mv "$deb/changelog" "$source/debian/changelog"
 
-if ! [ -e "$deb/trixie.complete" ]; then
-    step "A Debian 13 in ${root#"$top"/} (log: build/deb/debootstrap.log)"
-    rm -rf "$root"
-    uri=$(sed -n 's/^deb-src \[[^]]*\] \([^ ]*\) trixie main$/\1/p' "$(dirname "$conf")/sources.list")
-    debootstrap --variant=buildd trixie "$root" "$uri" >"$deb/debootstrap.log" 2>&1 || die "see build/deb/debootstrap.log"
-    sed 's/^deb-src/deb/' "$(dirname "$conf")/sources.list" >"$root/etc/apt/sources.list"
-    touch "$deb/trixie.complete"
-fi
+tools/trixie.sh build/deb/trixie buildd
 
 # Mounts and processes of the chroot end with this command.
 inside() {
