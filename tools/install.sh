@@ -39,7 +39,7 @@ options=(
 export PATH=$top/build/venv/bin:$PATH
 export CCACHE_DIR=${CCACHE_DIR:-$top/build/ccache} CCACHE_BASEDIR=$top CCACHE_NOHASHDIR=1
 # With sudo in a user's clone: that user has to be able to build, install elsewhere and clean after it.
-trap 'chown -R --reference=build build/host build/host.log build/ccache' EXIT
+trap 'chown -R --reference=build build/host build/host.log build/ccache 2>/dev/null || true' EXIT
 step "Compiling for $prefix (log: build/host.log)"
 configure "$build" libvirt "${options[@]}" >build/host.log 2>&1 || die "see build/host.log"
 ninja -C "$build" >>build/host.log 2>&1 || die "see build/host.log"
