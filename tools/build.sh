@@ -28,9 +28,6 @@ for client in virt-install virt-xml virt-clone virt-manager; do
     chmod +x build/venv/bin/$client
 done
 export PATH=$build/venv/bin:$PATH
-export CCACHE_DIR=${CCACHE_DIR:-$build/ccache}
-# Objects of build/libvirt are good for build/series too.
-export CCACHE_BASEDIR=$top CCACHE_NOHASHDIR=1
 
 # shellcheck source=tools/meson-options.sh
 . tools/meson-options.sh

@@ -62,7 +62,7 @@ done
 } >"$deb/changelog"
 mv "$deb/changelog" "$source/debian/changelog"
 
-tools/trixie.sh build/deb/trixie buildd
+tools/trixie.sh "$root" buildd
 
 # Mounts and processes of the chroot end with this command.
 inside() {

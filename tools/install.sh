@@ -37,7 +37,6 @@ options=(
     -Dinit_script=systemd -Ddriver_qemu=enabled -Dtests=disabled -Ddocs=enabled -Dgit_werror=disabled
 )
 export PATH=$top/build/venv/bin:$PATH
-export CCACHE_DIR=${CCACHE_DIR:-$top/build/ccache} CCACHE_BASEDIR=$top CCACHE_NOHASHDIR=1
 # With sudo in a user's clone: that user has to be able to build, install elsewhere and clean after it.
 trap 'chown -R --reference=build build/host build/host.log build/ccache 2>/dev/null || true' EXIT
 step "Compiling for $prefix (log: build/host.log)"

@@ -3,6 +3,9 @@
 # shellcheck source=tools/libvirt.version
 . tools/libvirt.version
 
+# What is compiled for one build below here is good for the others.
+export CCACHE_DIR=${CCACHE_DIR:-$PWD/build/ccache} CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+
 step() { printf '[%4ds] %s\n' $SECONDS "$*"; }
 die() { printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2; exit 1; }
 

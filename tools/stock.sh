@@ -10,7 +10,7 @@ build=$PWD/build
 meson=$build/stock/build/libvirt # as far from its sources as build/libvirt is from libvirt/: ccache can help
 
 export PATH=$build/venv/bin:$PATH
-export CCACHE_DIR=${CCACHE_DIR:-$build/ccache} CCACHE_BASEDIR=$build/stock CCACHE_NOHASHDIR=1
+export CCACHE_BASEDIR=$build/stock
 # shellcheck source=tools/meson-options.sh
 . tools/meson-options.sh
 options=(

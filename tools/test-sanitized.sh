@@ -53,7 +53,6 @@ options=(
     -Db_sanitize=address,undefined -Db_lundef=false --buildtype=plain -Doptimization=1 -Dc_args=-g1
 )
 export PATH=$top/build/venv/bin:$PATH
-export CCACHE_DIR=${CCACHE_DIR:-$top/build/ccache} CCACHE_BASEDIR=$top CCACHE_NOHASHDIR=1
 configure "$build" libvirt "${options[@]}"
 ninja -C "$build" src/virtqemud src/libvirt_driver_qemu.so src/libvirt_iohelper
 exec tools/test-libvirt.sh "$build" \
