@@ -12,7 +12,7 @@ import pytest
 
 from integration.domains import definitions, domxml
 from integration.domains.definitions import Definition
-from integration.domains.devices import MACHINES, all_devices
+from integration.domains.devices import MACHINES, all_devices, names
 from integration.domains.snippets import ALL_OFF, MEMORY, NO
 from integration.oracle.refusals import OUR_CODES
 from integration.oracle.rules import assert_placed
@@ -60,7 +60,7 @@ def test_alone(place: Definition, machine: str, name: str) -> None:
     _define(place, machine, [name], "", "")
     _define(place, machine, [name], ALL_OFF, "")
     assert _define(place, machine, [name], "<hotplug enable='yes'/>", "").count("hotplug=") == 0
-    if "fixed" in device.special:
+    if {"kept", "chipset"} & device.special:
         _refusal(place, machine, name, "yes")
     else:
         _define(place, machine, [name], "", "yes")
@@ -71,22 +71,14 @@ def test_alone(place: Definition, machine: str, name: str) -> None:
         _define(place, machine, [name], "", "no")
 
 
-TOGETHER = {
-    "q35": [name for name in DEVICES if name not in ("virtio-iommu", "nic-iommu")],
-    "virt": list(DEVICES),
-    # as many as fit on the root bus
-    "pc": (
-        "usb-piix3 ide disk-virtio nic-virtio nic-e1000 sound-ich6 video-vga scsi-virtio-scsi virtio-serial-virtio "
-        "watchdog memballoon rng vsock pci-serial shmem-plain hostdev"
-    ).split(),
-}
-
-
 def _together(machine: str) -> list[str]:
-    """Choose the devices for one domain: all that the machine has, but just one video card."""
-    names = [name for name in TOGETHER[machine] if machine in DEVICES[name].machines]
-    spare = [name for name in names if name.startswith("video-")][1:]
-    return [name for name in names if name not in spare]
+    """Choose the devices for one domain: all that the machine has (pc: as many as fit), but just one video card."""
+    several = names("together") if machine == "pc" else list(DEVICES)
+    if machine == "q35":
+        several = [name for name in several if name not in ("virtio-iommu", "nic-iommu")]
+    several = [name for name in several if machine in DEVICES[name].machines]
+    spare = [name for name in several if name.startswith("video-")][1:]
+    return [name for name in several if name not in spare]
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -100,23 +92,22 @@ def test_together(place: Definition, machine: str) -> None:
 
 
 def test_every_kind_is_attached() -> None:
-    """Each element that is here is attached to a running guest as well (test_hotplug.py), but those that cannot be."""
+    """Each element that is here is attached to a running guest as well (test_hotplug.py), but those that cannot be.
+
+    A new one needs a file in data/live/attach, or a reason to be among those that cannot.
+    """
     here = {element.tag for device in DEVICES.values() for element in device.elements(1)}
     attached = {domxml.parse(path.read_text()).tag for path in (DATA / "live/attach").glob("*.xml")}
     not_pluggable = {"sound", "video", "memballoon", "crypto", "pstore", "panic", "iommu"}
     assert here - attached == not_pluggable
 
 
-_ATS = (
-    "crypto disk-virtio filesystem-9p input-keyboard memballoon nic-virtio rng scsi-virtio-scsi "
-    "virtio-serial-virtio vsock"
-)
-"""Not the first video card, whose place is on pcie-root in any case."""
-
-
-@pytest.mark.parametrize("name", _ATS.split())
+@pytest.mark.parametrize("name", names("ats"))
 def test_ats(place: Definition, name: str) -> None:
-    """On q35 a virtio device with ATS, which it would not have on pcie-root, goes behind a port with hotplug off."""
+    """On q35 a virtio device with ATS, which it would not have on pcie-root, goes behind a port with hotplug off.
+
+    Not the first video card, whose place is on pcie-root in any case.
+    """
     whole = domxml.parse(_xml(place, "q35", [name], ALL_OFF, ""))
     (kind,) = DEVICES[name].elements(1)
     (device,) = (each for each in whole.iterfind(f"devices/{kind.tag}") if kind.attrib.items() <= each.attrib.items())
