@@ -1,10 +1,10 @@
 """The kinds of devices: one file for each PCI kind in integration/data/devices, read by all tests that go through them.
 
 ``NAME.xml`` says on its first line, in a comment, which machines have the device (q35, pc, virt), and behind a
-semicolon what is special about it, such as ``<!-- q35 pc; kept once -->``:
+semicolon what is special about it, such as ``<!-- q35 pc; held once -->``:
 
-    kept     QEMU never removes it, wherever it sits
-    chipset  its place is fixed: hotplug='yes' is refused
+    held     ACPI never ejects it; Slot Control and SHPC remove it (tests/test_noise.py)
+    fixed    its place is fixed, in the chipset or on the root bus: hotplug='yes' is refused
     piix     it is the function of i440fx's chipset that stays: on pc, hotplug='no' is not refused for it alone
     once     a domain has one at most
     few      a domain cannot have many, or they are numbered
@@ -31,7 +31,7 @@ from integration.paths import DATA
 MACHINES = {"q35": ("x86_64", "q35"), "pc": ("x86_64", "pc"), "virt": ("aarch64", "virt")}
 """The machines that devices are tried on: architecture and libvirt's machine type."""
 
-_SPECIAL = "kept chipset piix once few random together ats"
+_SPECIAL = "held fixed piix once few random together ats"
 _ANY = _SPECIAL.replace(" ", "|")
 _FIRST = re.compile(rf"<!-- ((?:q35|pc|virt)(?: (?:q35|pc|virt))*)(?:; ((?:{_ANY})(?: (?:{_ANY}))*))? -->\n")
 
@@ -148,7 +148,7 @@ def _table() -> dict[tuple[str, ...], Device | None]:
     for device in all_devices().values():
         for element in device.elements(1):
             before = table.setdefault(_key(element), device)
-            if before is None or {"kept"} & before.special != {"kept"} & device.special:
+            if before is None or {"held"} & before.special != {"held"} & device.special:
                 raise ValueError(f"{device.name}: the table of devices has two opinions of {_key(element)}")
     return table
 

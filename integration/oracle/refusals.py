@@ -7,10 +7,11 @@ from xml.etree.ElementTree import Element
 import libvirt
 
 from integration.domains import domxml
+from integration.domains.devices import kind_of
 from integration.domains.domxml import attribute
 from integration.domains.layout import Layout
 from integration.domains.pci import Address
-from integration.oracle.rules import can_plug, can_unplug, is_pci, never_unplugs
+from integration.oracle.rules import can_plug, can_unplug
 
 OUR_CODES = (libvirt.VIR_ERR_XML_ERROR, libvirt.VIR_ERR_CONFIG_UNSUPPORTED)
 """The codes of a definition that the settings have refused."""
@@ -31,19 +32,27 @@ def _buses(given: str) -> set[int]:
     return buses | {0}
 
 
+def _can_go(device: Element, pc: bool) -> bool:
+    """Say whether a device is one that a guest may remove from a root bus with hotplug: not PIIX's IDE function."""
+    kind = kind_of(device)
+    return kind is not None and not (pc and "piix" in kind.special)
+
+
 def clash(given: str, plain: str) -> bool:
     """Say whether a setting contradicts an address or another setting, given the domain as it is without settings."""
     layout, wanted, buses = Layout(plain), Layout(given), _buses(given)
     layout.says_no = wanted.says_no
     root = layout.controllers[0]
     pc = root.model == "pci-root"
-    staying = any((item.get("hotplug") or wanted.default) == "no" and is_pci(item) for item in _devices(given))
+    staying = any((item.get("hotplug") or wanted.default) == "no" and _can_go(item, pc) for item in _devices(given))
     if pc and staying and (root.hotplug == "on" if wanted.default else root.hotplug != "off"):
         return True
     for device in _devices(given):
         setting = device.get("hotplug") or wanted.default
-        chipset = device.get("type") == "sata" and device.get("index") == "0" and not pc
-        if setting == "yes" and (never_unplugs(device) or chipset):
+        kind = kind_of(device)
+        built_in = device.get("type") == "sata" and device.get("index") == "0" and not pc
+        fixed = built_in or (kind is not None and "fixed" in kind.special)
+        if setting == "yes" and fixed:
             return True
         if setting == "no" and attribute(device, "teaming", "type") == "transient":
             return True

@@ -60,7 +60,7 @@ def test_alone(place: Definition, machine: str, name: str) -> None:
     _define(place, machine, [name], "", "")
     _define(place, machine, [name], ALL_OFF, "")
     assert _define(place, machine, [name], "<hotplug enable='yes'/>", "").count("hotplug=") == 0
-    if {"kept", "chipset"} & device.special:
+    if "fixed" in device.special:
         _refusal(place, machine, name, "yes")
     else:
         _define(place, machine, [name], "", "yes")
