@@ -20,5 +20,8 @@ GUEST = BUILD / "guest"
 RUNS = BUILD / "integration"
 """Disks and console logs of the guests that run."""
 
+FAILED = BUILD / "check" / "failed"
+"""What guests left with which something was wrong: a directory for each, until it fails again."""
+
 NIGHTLY = bool(os.environ.get("NIGHTLY"))
 """Whether the long forms of the tests are wanted ("make nightly" sets it): more random domains, more rounds."""

@@ -34,6 +34,10 @@ class Result:
     """the paths with ``_EJ0`` in its ACPI tables"""
     qemu: str
     """QEMU's version, such as 7.2"""
+    console: str
+    """all that the guest said"""
+    xml: str
+    """the domain as it started"""
 
 
 class Pool:
@@ -62,8 +66,8 @@ class Pool:
                 by = attack(guest)
                 busy.close()
                 verdicts = judge(guest, by)
-                qemu = guest.qemu_version()
-        return Result(guest.layout, verdicts, report, acpi.ejectable(report.tables), qemu)
+                qemu, console = guest.qemu_version(), guest.console()
+        return Result(guest.layout, verdicts, report, acpi.ejectable(report.tables), qemu, console, guest.xml)
 
     def begin(self, cases: Iterable[Case]) -> None:
         """Start with these, in the background."""

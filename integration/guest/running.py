@@ -23,7 +23,7 @@ from integration.domains.layout import Layout
 from integration.guest.image import image
 from integration.guest.report import Report
 from integration.host import connection
-from integration.paths import RUNS
+from integration.paths import FAILED, RUNS
 
 TIMEOUT = 600.0
 """Seconds that a guest may take to do all it was told; it takes 8 to 60 under TCG on an idle machine."""
@@ -46,7 +46,7 @@ class Guest:
         self.layout = Layout(self.xml)
         self.report = Report()
         self.started_with = self.ids() & {device.alias for device in self.layout.devices}
-        """the PCI devices that QEMU knows by an id (libvirt's alias); the chipset's own have none"""
+        """the PCI devices that QEMU has in the beginning, by libvirt's alias"""
         self._events = events
         self._console = console
         self._terminal: FileIO | None = None
@@ -58,13 +58,19 @@ class Guest:
         return json.loads(libvirt_qemu.qemuMonitorCommand(self.domain, request, 0))["return"]
 
     def ids(self) -> set[str]:
-        """Give the ids of all devices that QEMU has now.
+        """Return the ids of all devices that QEMU has now; of the chipset's own, which have none, the aliases.
 
         query-pci lists what is behind a bridge only while the bridge has bus numbers, which
         firmware or the guest gives it, so a device is also looked for among QEMU's objects.
         """
-        objects = self._ask("qom-list", path="/machine/peripheral")
-        return {item["name"] for item in objects} | set(_ids(self._ask("query-pci")))
+        objects, buses = self._ask("qom-list", path="/machine/peripheral"), self._ask("query-pci")
+        named = {item["name"] for item in objects} | set(_ids(buses))
+        unnamed = {(each["slot"], each["function"]) for each in buses[0]["devices"] if not each.get("qdev_id")}
+        return named | {
+            device.alias
+            for device in self.layout.devices
+            if device.address.bus == 0 and (device.address.slot, device.address.function) in unnamed
+        }
 
     def qemu_version(self) -> str:
         """Give QEMU's version, such as 7.2."""
@@ -196,11 +202,15 @@ class Guest:
         """Where its files are; they go when it goes."""
         return self._console.parent
 
+    def console(self) -> str:
+        """Return all that was said on the console."""
+        return self._console.read_text(errors="replace") if self._console.exists() else ""
+
     def tail(self, lines: int = 12) -> str:
         """Give the end of the console."""
         if not self._console.exists():
             return "(no console)"
-        text = self._console.read_text(errors="replace").splitlines()
+        text = self.console().splitlines()
         return "\n".join(f"  | {line[:200]}" for line in text[-lines:]) or "(nothing on the console)"
 
 
@@ -216,13 +226,23 @@ def _ids(buses: list[dict[str, Any]]) -> Iterator[str]:
 
 @contextmanager
 def home(label: str) -> Iterator[tuple[str, Path]]:
-    """Give an unused domain name and a directory for its files, removed in the end."""
+    """Give an unused domain name and a directory for its files, removed in the end.
+
+    If a guest or an assertion fails it is kept below FAILED, and the error says where its console is.
+    """
     name = f"{connection.PREFIX}{os.getpid()}-{next(_numbers)}-{label}"
     directory = RUNS / name
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     try:
         yield name, directory
+    except (GuestError, AssertionError) as error:
+        kept = FAILED / label
+        shutil.rmtree(kept, ignore_errors=True)
+        FAILED.mkdir(parents=True, exist_ok=True)
+        shutil.move(directory, kept)
+        error.add_note(f"its files, with console.log: {kept}")
+        raise
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from integration.guest.pool import Result
 from integration.oracle.cases import Case, place
 from integration.oracle.rules import stays
 from integration.oracle.verdict import unattacked
+from integration.paths import FAILED
 
 Row = tuple[str, str]
+
+
+@contextmanager
+def evidence(result: Result, case: Case) -> Iterator[None]:
+    """If an assertion fails, say what became of each device, and keep the guest's console and XML below FAILED."""
+    try:
+        yield
+    except AssertionError as error:
+        directory = FAILED / case.name.replace("/", "-")
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "console.log").write_text(result.console)
+        (directory / "domain.xml").write_text(result.xml)
+        for alias, verdict in result.verdicts.items():
+            error.add_note(
+                f"{alias} at {verdict.device.address}: {verdict}" + (f", by {verdict.by}" if verdict.by else "")
+            )
+        error.add_note(f"console: {directory}/console.log")
+        raise
 
 
 def found(result: Result, case: Case) -> dict[str, Row]:
@@ -56,9 +78,10 @@ def obeys(result: Result, case: Case) -> None:
 
     What it removed the rules call removable, too, unless QEMU has an option that libvirt never gives.
     """
-    assert found(result, case) == expected(result, case)
-    if "acpi-ged" not in case.xml:
-        removed = [verdict.device for verdict in result.verdicts.values() if verdict.unplugged]
-        assert [device for device in removed if stays(result.layout, device)] == []
-    seen(result, case)
-    attacked(result, case)
+    with evidence(result, case):
+        assert found(result, case) == expected(result, case)
+        if "acpi-ged" not in case.xml:
+            removed = [verdict.device for verdict in result.verdicts.values() if verdict.unplugged]
+            assert [device for device in removed if stays(result.layout, device)] == []
+        seen(result, case)
+        attacked(result, case)

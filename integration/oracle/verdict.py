@@ -120,15 +120,13 @@ def judge(guest: Guest, by: dict[str, str] | None = None, settle: float = SETTLE
             address = guest.layout.in_guest(device.address, report.configs)
         except KeyError:
             address = None
-        named = device.alias in guest.started_with
         verdicts[device.alias] = Verdict(
             device=device,
             path=guest.layout.path(device.address),
             guest_address=address if address in report.before else None,
             deleted=device.alias in deleted,
             removed=device.alias in removed,
-            # The chipset's own (SATA, ...) have no id in QEMU and cannot leave it.
-            in_qemu=device.alias in now or not named,
+            in_qemu=device.alias in now,
             in_guest=address in report.after,
             by=(by or {}).get(device.alias, ""),
         )

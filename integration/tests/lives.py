@@ -61,8 +61,10 @@ def essence(xml: str) -> tuple[object, ...]:
 def attempt(guest: Guest, case: Case) -> None:
     """Let the guest try to eject everything, compare with what the case expects, and plug in again what went."""
     guest.eject()
-    result = Result(guest.layout, judge(guest, settle=1.5), guest.report, set(), guest.qemu_version())
-    assert expectations.found(result, case) == expectations.expected(result, case)
+    verdicts = judge(guest, settle=1.5)
+    result = Result(guest.layout, verdicts, guest.report, set(), guest.qemu_version(), guest.console(), guest.xml)
+    with expectations.evidence(result, case):
+        assert expectations.found(result, case) == expectations.expected(result, case)
     guest.domain.attachDeviceFlags(cut(guest.domain.XMLDesc(INACTIVE), _NIC), libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
 

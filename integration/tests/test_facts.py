@@ -68,9 +68,10 @@ def test_after(case: Case, pool: Pool) -> None:
         return
     result = pool.result(case)
     found, expected = expectations.found(result, case), expectations.expected(result, case)
-    assert {alias for alias, row in found.items() if row[0] != "no"} == {
-        alias for alias, row in expected.items() if row[0] != "no"
-    }
+    with expectations.evidence(result, case):
+        assert {alias for alias, row in found.items() if row[0] != "no"} == {
+            alias for alias, row in expected.items() if row[0] != "no"
+        }
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
