@@ -1,5 +1,5 @@
 #!/bin/sh
-# qemu.sh WHICH: print the paths of the QEMU under test: qemu-system-x86_64, then qemu-system-aarch64 if there is one.
+# qemu.sh WHICH: print the paths of the QEMU under test: qemu-system-x86_64, then those of other architectures.
 # WHICH is a path; or 7.2 (Debian 12's) or 10.0 (Debian 13's): the machine's own if it is that; or backports: what
 # trixie-backports serves. Others than the machine's own are unpacked in build/qemu-WHICH and started with libraries and
 # a loader of their own, which are there, too; nothing is installed.
@@ -18,8 +18,11 @@ backports) suites="trixie-backports trixie" ;;
 *) echo "QEMU is 7.2, 10.0, backports or a path" >&2; exit 1 ;;
 esac
 
+arches="x86_64 aarch64 arm riscv64 loongarch64"
 if qemu-system-x86_64 --version 2>/dev/null | grep -qF "version $1"; then
-    command -v qemu-system-x86_64 qemu-system-aarch64
+    for arch in $arches; do
+        command -v "qemu-system-$arch" || :
+    done
     exit 0
 fi
 
@@ -37,8 +40,9 @@ if ! [ -e "$dir/version" ]; then
     export APT_CONFIG
     # With every module package that the machine's own QEMU has in the compiled-in directory: QEMU looks for what it
     # misses there, and aborts on modules of another version.
-    packages="qemu-system-x86 qemu-system-arm"
-    for package in qemu-system-modules-opengl qemu-system-modules-spice; do
+    packages="qemu-system-x86 qemu-system-arm qemu-system-misc"
+    # riscv64 is in a package of its own from Debian 13 on
+    for package in qemu-system-modules-opengl qemu-system-modules-spice qemu-system-riscv; do
         apt-cache show "$package" >/dev/null 2>&1 && packages="$packages $package"
     done
     for package in qemu-system-gui qemu-block-extra; do
@@ -57,7 +61,7 @@ if ! [ -e "$dir/version" ]; then
     triplet=$(uname -m)-linux-gnu
     loader=$(find "$dir/usr/lib" "$dir/lib" "$dir/lib64" -name 'ld-linux-*' 2>/dev/null | head -1)
     lib=$dir/usr/lib/$triplet
-    for arch in x86_64 aarch64; do
+    for arch in $arches; do
         cat >"$dir/qemu-system-$arch" <<END
 #!/bin/sh
 export QEMU_MODULE_DIR=$lib/qemu
@@ -78,5 +82,6 @@ END
     echo "$version" >"$dir/version"
     rm -rf "$dir/usr/share/doc" "$dir/usr/share/locale" "$dir/usr/share/man"
 fi
-echo "$dir/qemu-system-x86_64"
-echo "$dir/qemu-system-aarch64"
+for arch in $arches; do
+    echo "$dir/qemu-system-$arch"
+done

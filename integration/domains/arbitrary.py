@@ -12,6 +12,9 @@ from integration.domains.devices import all_devices, names
 from integration.domains.snippets import ALL_OFF
 from integration.paths import NIGHTLY
 
+_PIIX = ("ide", "usb-piix3")
+"""i440fx's own functions: the first of them is the one device of pci-root that a guest cannot remove."""
+
 _TEAM = (
     "<interface type='user'><mac address='52:54:00:00:00:01'/><model type='virtio'/>"
     "<teaming type='persistent'/><alias name='ua-team'/></interface>"
@@ -31,6 +34,16 @@ PARENTS: dict[str, tuple[str, ...]] = {
     "dmi-to-pci-bridge": ("pcie-root", "pcie-expander-bus"),
     "pci-bridge": ("dmi-to-pci-bridge", "pcie-to-pci-bridge"),
 }
+_VIRT = ["virt"]
+_OF = {
+    "": ["q35", "q35", "q35", "pc", "virt"],
+    "x86_64": ["q35", "q35", "pc"],
+    "aarch64": _VIRT,
+    "armv7l": _VIRT,
+    "riscv64": _VIRT,
+    "loongarch64": _VIRT,
+}
+"""The machine types to choose from, by architecture."""
 _HOTPLUG = st.sampled_from(["", "", "<target hotplug='off'/>", "<target hotplug='off'/>", "<target hotplug='on'/>"])
 _SETTING = st.sampled_from(["", "", "no", "yes"])
 _FIRMWARE = "<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>"
@@ -92,9 +105,11 @@ def topologies(draw: st.DrawFn) -> Topology:
 
 
 @st.composite
-def domains(draw: st.DrawFn) -> str:
-    """Make up a domain. Each of its devices has an alias."""
-    machine = draw(st.sampled_from(["q35", "q35", "q35", "pc", "virt"]))
+def domains(draw: st.DrawFn, of: str = "") -> str:
+    """Make up a domain, of the architecture ``of`` if that is not empty. Each of its devices has an alias."""
+    machine = draw(st.sampled_from(_OF[of]))
+    # i440fx with a setting on just one of PIIX's functions: others of the domain would have it refused
+    lone = bool(of) and machine == "pc" and draw(st.booleans())
     few = names("few")
     here = [device for device in map(all_devices().get, names("random")) if device and machine in device.machines]
     once = sorted(device.name for device in here if "once" in device.special and device.name not in few)
@@ -125,7 +140,7 @@ def domains(draw: st.DrawFn) -> str:
         return _pci(bus, slot, draw(st.sampled_from([0, 0, 0, 0, 0, 1, 7])), more)
 
     for kind in draw(st.lists(st.sampled_from(kinds), max_size=12)):
-        setting, address = draw(_SETTING), anywhere()
+        setting, address = "" if lone else draw(_SETTING), anywhere()
         copies = draw(st.sampled_from([1, 1, 1, 1, 1, 1, 30, 90])) if kind not in few and not address else 1
         parts += [device(kind, setting, address) for _ in range(copies)]
     # slots of several functions, whose devices may differ in their settings
@@ -138,18 +153,21 @@ def domains(draw: st.DrawFn) -> str:
         for function in draw(st.lists(st.integers(0, 7), unique=True, min_size=1, max_size=4)):
             more = " multifunction='on'" if function == 0 else ""
             kind = draw(st.sampled_from(["rng", "nic-virtio", "nic-e1000e", "scsi-virtio-scsi", "disk-optional"]))
-            parts.append(device(kind, draw(_SETTING), _pci(bus, slot, function, more)))
+            parts.append(device(kind, "" if lone else draw(_SETTING), _pci(bus, slot, function, more)))
     # An IOMMU of Intel's is no PCI device.
     intel = ["intel-iommu"] if machine == "q35" else []
-    for kind in (chosen := draw(st.lists(st.sampled_from([*once, "teaming", *intel]), unique=True, max_size=4))):
-        setting = draw(_SETTING)
+    chosen = draw(st.lists(st.sampled_from([*once, "teaming", *intel]), unique=True, max_size=4))
+    if lone:
+        chosen = [draw(st.sampled_from(_PIIX)), *(kind for kind in chosen if kind not in (*_PIIX, "teaming"))]
+    for kind in chosen:
+        setting = draw(_SETTING) if not lone else "no" if kind == chosen[0] else ""
         if kind == "teaming":
             parts.append(_TEAM.format(f" hotplug='{setting}'" if setting else ""))
         else:
             parts.append("<iommu model='intel'/>" if kind == "intel-iommu" else device(kind, setting, ""))
-    feature = draw(st.sampled_from(["", ALL_OFF, ALL_OFF, "<hotplug enable='yes'/>"]))
-    firmware = _FIRMWARE if machine != "pc" and draw(st.integers(0, 4)) == 0 else ""
-    arch = "aarch64" if machine == "virt" else "x86_64"
+    feature = "" if lone else draw(st.sampled_from(["", ALL_OFF, ALL_OFF, "<hotplug enable='yes'/>"]))
+    firmware = _FIRMWARE if machine != "pc" and draw(st.integers(0, 4)) == 0 and not of else ""
+    arch = of or ("aarch64" if machine == "virt" else "x86_64")
     system = f"<os><type arch='{arch}' machine='{machine}'>hvm</type>{firmware}</os>"
     apic = "<ioapic driver='qemu'/>" if "intel-iommu" in chosen else ""
     return f"<domain>{system}<features>{feature}{apic}</features><devices>{''.join(parts)}</devices></domain>"

@@ -49,7 +49,7 @@ class Address:
         return f"{self.domain:04x}:{self.bus:02x}:{self.slot:02x}.{self.function}"
 
 
-def _capability(config: bytes, ident: int) -> int | None:
+def capability(config: bytes, ident: int) -> int | None:
     """Find a capability; None for a device that does not have it."""
     offset, seen = config[_CAPABILITIES] & ~3, 0
     while offset >= 0x40 and seen < 48:
@@ -65,7 +65,7 @@ def hotplug_capable(config: bytes) -> bool | None:
     ``config`` is the bridge's configuration space, 256 bytes of it. None for a bridge that is no
     PCI Express port with a slot behind it.
     """
-    offset = _capability(config, _PCIE)
+    offset = capability(config, _PCIE)
     if offset is None or not int.from_bytes(config[offset + 2 : offset + 4], "little") & _SLOT_IMPLEMENTED:
         return None
     return bool(int.from_bytes(config[offset + 0x14 : offset + 0x18], "little") & _HOT_PLUG_CAPABLE)
@@ -73,7 +73,7 @@ def hotplug_capable(config: bytes) -> bool | None:
 
 def has_shpc(config: bytes) -> bool:
     """Say whether a bridge has a standard hotplug controller, from its configuration space."""
-    return _capability(config, _SHPC) is not None
+    return capability(config, _SHPC) is not None
 
 
 def secondary_bus(config: bytes) -> int:

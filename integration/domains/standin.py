@@ -134,7 +134,7 @@ def stand_in(xml: str) -> tuple[Element, list[str]]:
     features = SubElement(made, "features")
     features.extend(feature for feature in given.iterfind("features/*") if feature.tag in _FEATURES)
     # Without the firmware that is left out libvirt knows no ACPI there.
-    for acpi in features.findall("acpi") if kind(xml)[0] == "aarch64" else ():
+    for acpi in features.findall("acpi") if kind(xml)[0] != "x86_64" else ():
         features.remove(acpi)
     left_out = []
     devices = SubElement(made, "devices")

@@ -22,16 +22,14 @@ _UNDEFINE = (
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
     | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
 )
-_EMULATORS = {
-    "x86_64": ("QEMU_SYSTEM_X86_64", "/usr/bin/qemu-system-x86_64"),
-    "aarch64": ("QEMU_SYSTEM_AARCH64", "/usr/bin/qemu-system-aarch64"),
-}
+_SUFFIX = {"armv7l": "arm"}
+"""QEMU's names of architectures, where they are not libvirt's."""
 
 
 def emulator(arch: str) -> str:
     """Give the path of the QEMU under test for ``arch``: the environment's, or the machine's own."""
-    variable, default = _EMULATORS[arch]
-    return os.environ.get(variable) or default
+    name = f"qemu-system-{_SUFFIX.get(arch, arch)}"
+    return os.environ.get(name.upper().replace("-", "_")) or f"/usr/bin/{name}"
 
 
 @cache

@@ -231,6 +231,11 @@ def stop(*hosts: Host, companions: bool = True) -> None:
         _die(f"did not end within {_LIMIT} s, and were killed: {', '.join(daemons[process] for process in up)}")
 
 
+def _variable(emulator: str) -> str:
+    """Return the environment's name for an emulator, such as QEMU_SYSTEM_X86_64."""
+    return f"QEMU_SYSTEM_{emulator.rpartition('-')[2].upper()}"
+
+
 def _environment(host: Host, daemon: str, build: str) -> dict[str, str]:
     def prepend(variable: str, *paths: Path) -> str:
         return ":".join([*map(str, paths), *filter(None, [os.environ.get(variable)])])
@@ -247,19 +252,14 @@ def _environment(host: Host, daemon: str, build: str) -> dict[str, str]:
     if build == "stock":
         env["LIBVIRT_STOCK_URI"] = env["LIBVIRT_DEFAULT_URI"]
 
-    emulators: list[str] = []
     if env.get("QEMU"):
         chosen = subprocess.run([ROOT / "tools/qemu.sh", env["QEMU"]], stdout=subprocess.PIPE, text=True, check=False)
         if chosen.returncode:
             _die(f"there is no QEMU={env['QEMU']}")
-        emulators = chosen.stdout.split()
-    for emulator, variable, default in (
-        (emulators[0:1], "QEMU_SYSTEM_X86_64", "/usr/bin/qemu-system-x86_64"),
-        (emulators[1:2], "QEMU_SYSTEM_AARCH64", "/usr/bin/qemu-system-aarch64"),
-    ):
-        if emulator:
-            env[variable] = emulator[0]
-        env.setdefault(variable, default)
+        for emulator in chosen.stdout.split():
+            env[_variable(emulator)] = emulator
+    for arch in ("x86_64", "aarch64"):
+        env.setdefault(_variable(arch), f"/usr/bin/qemu-system-{arch}")
     return env
 
 

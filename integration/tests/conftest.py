@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 
 import libvirt
@@ -37,6 +38,20 @@ def pytest_report_header() -> list[str]:
 def pytest_xdist_auto_num_workers() -> int:
     """With "-n auto" more workers than cores, as guests settle and daemons end while nobody computes."""
     return min(2 * (os.cpu_count() or 1), 8)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the random writes came to, all workers together."""
+    total: Counter[str] = Counter()
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in report.user_properties:
+            if name.startswith("noise "):
+                total[name.removeprefix("noise ")] += int(str(value))
+    if total:
+        terminalreporter.write_line(
+            f"noise: {total['writes']} random writes, {total['stayed']} devices stayed, {total['left']} that may go "
+            f"went, QEMU ended by itself {total['ended']} times, state was not saved {total['unsaved']} times"
+        )
 
 
 def _parameter(item: pytest.Item, name: str) -> object:
