@@ -9,6 +9,11 @@ import pytest
 from integration.paths import ROOT
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what rewrites data/tool/*.expected, if this directory or a file in it is named."""
+    parser.addoption("--regenerate", action="store_true", help="write what the tool says into data/tool/*.expected")
+
+
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
     """The tool as a module, as libvirt's tree has it."""

@@ -106,6 +106,8 @@ class Host:
     knows: bool = True
     readonly: bool = False
     refuses: dict[str, str] = field(default_factory=dict)
+    version: int = 10_000_000
+    """QEMU's"""
     defined: int = 0
     asked: int = 0
 
@@ -118,18 +120,30 @@ class Host:
     def listAllDomains(self) -> list[Domain]:
         return list(self.domains)
 
-    def getDomainCapabilities(self, emulator: str, arch: str, machine: str, virttype: str) -> str:
+    def getVersion(self) -> int:
+        return self.version
+
+    def getDomainCapabilities(
+        self,
+        emulator: str | None,
+        arch: str | None = None,
+        machine: str | None = None,
+        virttype: str | None = None,
+    ) -> str:
+        """Tell what a machine can do; without arguments, what the default one can."""
         self.asked += 1
         if self.readonly:
             raise failure(libvirt.VIR_ERR_OPERATION_DENIED, "operation forbidden: read only access")
-        assert emulator and arch and virttype
+        assert (emulator and arch and virttype) or not (emulator or arch or machine or virttype)
+        machine = machine or "pc-i440fx"
         if "gone" in machine:
             raise failure(libvirt.VIR_ERR_INVALID_ARG, f"the machine '{machine}' is not supported by emulator")
         models = next((names for start, names in _MODELS.items() if machine.startswith(start)), ())
         values = "".join(f"<value>{model}</value>" for model in models)
         enum = f"<enum name='controllerModel'>{values}</enum>" if models else ""
         hotplug = f"<hotplug supported='{'yes' if models else 'no'}'>{enum}</hotplug>" if self.knows else ""
-        return f"<domainCapabilities><features>{hotplug}</features></domainCapabilities>"
+        path = f"<path>{emulator or '/usr/bin/qemu-system-x86_64'}</path>"
+        return f"<domainCapabilities>{path}<features>{hotplug}</features></domainCapabilities>"
 
     def defineXML(self, xml: str) -> None:
         for text, error in self.refuses.items():
