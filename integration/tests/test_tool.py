@@ -6,14 +6,19 @@ a line per network interface: its MAC, and the names that systemd gives it befor
 
 from __future__ import annotations
 
+import io
 import json
+import runpy
+import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from unittest import mock
 
 import libvirt
 import pytest
@@ -41,16 +46,35 @@ def tool(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(("virt-pci-hotplug", *words), capture_output=True, text=True, check=False)
 
 
+@cache
+def _main() -> Callable[[], int]:
+    path = shutil.which("virt-pci-hotplug")
+    assert path
+    return cast("Callable[[], int]", runpy.run_path(path)["main"])
+
+
+def call(*words: str, read: str = "") -> subprocess.CompletedProcess[str]:
+    """Do what tool() does in this process, which takes a tenth of the time."""
+    given, out, err = (io.TextIOWrapper(io.BytesIO(text.encode())) for text in (read, "", ""))
+    with mock.patch.multiple("sys", argv=["virt-pci-hotplug", *words], stdin=given, stdout=out, stderr=err):
+        status = _main()()
+        out.flush()
+        err.flush()
+    for stream in (out, err):
+        stream.seek(0)
+    return subprocess.CompletedProcess(words, status or 0, out.read(), err.read())
+
+
 def change(name: str, *words: str) -> str:
     """Run ``set``, which must succeed; give what it says."""
-    result = tool("set", name, *words)
+    result = call("set", name, *words)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
 
 def check(name: str, *words: str) -> tuple[str, int]:
     """Run ``check``; give what it makes of the domain, and its exit status."""
-    result = tool("check", name, *words, "--json")
+    result = call("check", name, *words, "--json")
     return json.loads(result.stdout)["domains"][0]["result"], result.returncode
 
 
@@ -198,12 +222,20 @@ def test_nothing_else_changes(place: Definition, tmp_path: Path) -> None:
 REAL = sorted((DATA / "tool/real").glob("*.xml"))
 
 
+def _whole(path: Path, name: str) -> str:
+    partial = path.read_text()
+    arch, kind = domxml.kind(partial)
+    known = arch in ("x86_64", "aarch64")
+    made = domxml.Machine(arch, kind, connection.emulator(arch) if known else f"/usr/bin/qemu-system-{arch}")
+    return domxml.text(domxml.complete(partial, name, made))
+
+
 def outcome(domain: libvirt.virDomain, *words: str) -> tuple[int, str]:
     """Run ``set`` as a dry run, which must change nothing, then really; both must agree on whether it is refused."""
     before = domain.XMLDesc(_STORED)
-    dry = tool("set", domain.name(), *words, "--dry-run")
+    dry = call("set", domain.name(), *words, "--dry-run")
     assert domain.XMLDesc(_STORED) == before
-    result = tool("set", domain.name(), *words)
+    result = call("set", domain.name(), *words)
     assert (dry.returncode, dry.stderr, result.stderr) == (result.returncode, "", ""), (
         words,
         dry.stdout,
@@ -242,15 +274,10 @@ def test_real_domains(place: Definition, path: Path) -> None:
     refused, and names that option; what a dry run accepts is accepted.
     """
     verdict, _, options = path.with_suffix(".expected").read_text().strip().partition(" ")
-    partial = path.read_text()
-    arch, kind = domxml.kind(partial)
-    known = arch in ("x86_64", "aarch64")
-    made = domxml.Machine(arch, kind, connection.emulator(arch) if known else f"/usr/bin/qemu-system-{arch}")
-    whole = domxml.complete(partial, place.name, made)
-    domain = place.conn.defineXML(domxml.text(whole))
+    domain = place.conn.defineXML(_whole(path, place.name))
     first = domain.XMLDesc(_STORED)
     for words in (["--tree"], ["--config"], ["--live"], ["--json"]):
-        listed = tool("list", place.name, *words)
+        listed = call("list", place.name, *words)
         assert (listed.returncode, listed.stderr) == (0, ""), words
         assert "sekrit" not in listed.stdout
     if verdict == "refused":
@@ -276,6 +303,38 @@ def test_real_domains(place: Definition, path: Path) -> None:
     assert (status, "added later are not protected" in said) == (0, f"{place.name}: changed" in said), said
     assert check(place.name) == ("ok", 0)
     assert "<hotplug enable" not in domain.XMLDesc(_STORED)
+
+
+def _filter(xml: str, *words: str) -> str:
+    result = call("convert", "no", *words, read=xml)
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
+
+
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_filter(place: Definition, path: Path) -> None:
+    """What the filter makes, of fresh XML and of XML with addresses, is safe on the daemon or refused by it.
+
+    With --reassign it is refused only where ``set`` refuses it, too. Filtering it again changes nothing.
+    """
+    refused = path.with_suffix(".expected").read_text().startswith("refused")
+    fresh = _whole(path, place.name)
+    plain = place.conn.defineXML(fresh)
+    stored = plain.XMLDesc(_STORED)
+    for xml in (fresh, stored):
+        plain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+        for words in ((), ("--reassign",)):
+            filtered = _filter(xml, *words)
+            assert _filter(filtered, *words) == filtered
+            try:
+                domain = place.conn.defineXML(filtered)
+            except libvirt.libvirtError as error:
+                assert refused or not words or "commandline" in xml, error
+                assert error.get_error_code() in (libvirt.VIR_ERR_XML_ERROR, libvirt.VIR_ERR_CONFIG_UNSUPPORTED)
+                continue
+            assert check(place.name)[0] in ("ok", "unknown")
+            domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+        plain = place.conn.defineXML(xml)
 
 
 _REFUSED = """<domain><devices>

@@ -108,6 +108,8 @@ class Host:
     refuses: dict[str, str] = field(default_factory=dict)
     version: int = 10_000_000
     """QEMU's"""
+    joins: str = ""
+    """a part of the address that becomes multifunction, as another device joins its slot, if the setting is made"""
     defined: int = 0
     asked: int = 0
 
@@ -154,5 +156,8 @@ class Host:
             if device.find("address") is None and device.tag in _KINDS and device.get("type") != "pci":
                 ElementTree.SubElement(device, "address", type="pci", bus="0", slot=str(slot), function="0")
         domain = next(domain for domain in self.domains if domain.UUIDString() == root.findtext("uuid"))
+        if self.joins and root.find("features/hotplug") is not None:
+            xml = ElementTree.tostring(root, encoding="unicode")
+            root = ElementTree.fromstring(xml.replace(self.joins, f'{self.joins} multifunction="on"'))
         domain.stored = ElementTree.tostring(root, encoding="unicode").replace('"sekrit"', "'sekrit'")
         self.defined += 1

@@ -6,17 +6,22 @@ standard error stands with the rest, and a last line ``[1]`` is its exit status,
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shlex
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from xml.etree.ElementTree import canonicalize
 
 import libvirt
 import pytest
 
-from integration.paths import DATA
+from integration.paths import DATA, ROOT
 from integration.tests.unit.fakehost import Domain, Host, Snapshot, failure
 
 CASES = sorted(path.with_suffix(".xml") for path in (DATA / "tool").glob("*.expected"))
@@ -288,12 +293,39 @@ def test_json(shell: Shell) -> None:
         "set plain no --nonsense",
         "-c one -c two set plain no",
         "list --strict",
+        "list --tree --json",
+        "list --live --config",
+        "set --al no --ye",
+        "set plain no --per-device --device x",
+        "set plain default --per-device",
+        "set plain no --dry-run --yes",
+        "convert",
+        "convert yes",
+        "convert plain no",
     ],
 )
 def test_usage(shell: Shell, words: str) -> None:
     """A wrong command line is told, with exit status 2, before there is a connection."""
     said, status = shell(*words.split())
     assert (status, "usage: " in said) == (2, True)
+
+
+def test_help_names_the_words(shell: Shell) -> None:
+    """The help of set says what its last argument can be, and has its options in groups."""
+    said, status = shell("set", "--help")
+    assert status == 0
+    for words in ("no|yes|default", "what to change", "how far to go", "safety", "--per-device"):
+        assert words in said
+
+
+def test_convert_reads_domains_only(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no domain's XML is refused, and nothing is written."""
+    slot = "<domain><devices><rng><address type='pci' slot='x'/></rng></devices></domain>"
+    for xml in ("", "<domain", "<network/>", slot):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(xml.encode())))
+        said, status = shell("convert", "no")
+        assert "no domain XML" in said + str(status)
+        assert status
 
 
 @pytest.mark.parametrize("words", ["set plain --dry-run no", "set --dry-run plain no", "set plain no --dry-run"])
@@ -309,6 +341,54 @@ def test_any_name(shell: Shell, name: str) -> None:
     shell.hosts[None] = Host([_plain(name)])
     assert shell("set", "--", name, "no") == (f"{name}: changed\n", 0)
     assert shell("list", "--", name)[0].startswith(f"{name}\n")
+
+
+def test_renamed_by_libvirt(shell: Shell) -> None:
+    """A card whose slot something else joins is renamed: without permission the old definition comes back."""
+    xml = "<interface type='user'><mac address='52:54:00:00:00:01'/><model type='virtio'/><address type='pci' bus='0'"
+    domain = _plain()
+    domain.stored = domain.stored.replace("<rng", f"{xml} slot='9' function='0'/></interface><rng")
+    first = domain.stored
+    shell.hosts[None] = Host([domain], joins='slot="9"')
+    said, status = shell("set", "plain", "no")
+    assert (status, "enp0s9 becomes enp0s9f0" in said, "the old definition is back" in said) == (1, True, True)
+    assert canonicalize(domain.stored) == canonicalize(first)
+    said, status = shell("set", "plain", "no", "--rename-nics")
+    assert (status, "enp0s9 becomes enp0s9f0" in said) == (0, True)
+
+
+def test_alias_of_the_running_device(shell: Shell) -> None:
+    """The alias that messages about a running domain have is a name of the device, as its address is."""
+    domain = _plain()
+    domain.stored = domain.stored.replace("<alias name='ua-rng'/>", "")
+    domain.live = domain.stored.replace("<rng model='virtio'>", "<rng model='virtio'><alias name='rng0'/>")
+    shell.hosts[None] = Host([domain])
+    for name in ("rng0", "rng", "rng@01:00.0", "01:00.0", "0000:01:00.0"):
+        assert "changed" in shell("set", "plain", "no", "--device", name)[0], name
+    assert "there is no PCI device 'rng1'" in shell("set", "plain", "no", "--device", "rng1")[0]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_encoding(encoding: str) -> None:
+    """Output never fails on a name that the terminal cannot show, nor does what comes after it."""
+    code = (
+        "import runpy, sys; sys.path.insert(0, '.'); import libvirt; from integration.tests.unit.fakehost import *; "
+        "from integration.tests.unit.test_tool import _plain; "
+        "libvirt.open = lambda uri: Host([_plain('web \u2013 one'), _plain('\u4e00')]); "
+        "sys.argv[0] = 'virt-pci-hotplug'; runpy.run_path('libvirt/tools/virt-pci-hotplug', run_name='__main__')"
+    )
+    for words in (["list"], ["check", "--strict"], ["set", "--all", "no", "--yes"], ["set", "\u4e01", "no"]):
+        result = subprocess.run(
+            [sys.executable, "-c", code, *words],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=False,
+        )
+        assert b"Traceback" not in result.stderr, result.stderr.decode()
+        assert result.returncode == {"list": 0, "check": 1, "set": 0}[words[0]] or words[1] == "\u4e01"
+        if words[0] == "set" and words[1] == "--all":
+            assert b"2 domains: 2 changed" in result.stdout
 
 
 def test_harmless_for_terminals(shell: Shell) -> None:
