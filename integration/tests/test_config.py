@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import libvirt
 import pytest
 
-from integration.domains import definitions
+from integration.domains import definitions, domxml
 from integration.domains.definitions import Definition
 from integration.domains.snippets import ALL_OFF, MEMORY, NO, PC, YES, cut, domain, nic
 from integration.oracle.rules import assert_placed
@@ -159,13 +160,26 @@ def test_pci_root_stays_off(place: Definition) -> None:
     assert assert_placed(xml).controllers[0].hotplug == "off"
 
 
-def test_capabilities_tell(conn: libvirt.virConnect) -> None:
-    """Domain capabilities say which levels a machine type can do."""
-    levels = {"q35": ["domain", "device"], "pc": ["domain"], "isapc": []}
-    for machine, expected in levels.items():
-        xml = conn.getDomainCapabilities(definitions.machine().emulator, None, machine, "qemu")
-        found = xml.partition("<hotplug")[2].partition("</hotplug>")[0] if "<hotplug supported='yes'" in xml else ""
-        assert [level for level in ("domain", "device") if f"<value>{level}</value>" in found] == expected
+_SAFE = {
+    "q35": ["pcie-root", "pcie-root-port"],
+    "pc-q35-6.0": ["pcie-root", "pcie-root-port"],
+    "pc": ["pci-root"],
+    "virt": ["pcie-root"],
+    "isapc": [],
+    "microvm": [],
+}
+"""The controllers that can keep a device, by machine type."""
+
+
+@pytest.mark.parametrize("machine", _SAFE)
+def test_capabilities_tell(conn: libvirt.virConnect, machine: str) -> None:
+    """Domain capabilities say which controllers can keep a device with a machine type, and nothing else."""
+    arch = "aarch64" if machine == "virt" else "x86_64"
+    xml = conn.getDomainCapabilities(definitions.machine(arch).emulator, arch, machine, "qemu")
+    (hotplug,) = domxml.parse(xml).iterfind("features/hotplug")
+    assert hotplug.get("supported") == ("yes" if _SAFE[machine] else "no")
+    assert [enum.get("name") for enum in hotplug] == ["controllerModel"] * bool(_SAFE[machine])
+    assert [value.text for value in hotplug.iterfind("enum/value")] == _SAFE[machine]
 
 
 @pytest.mark.parametrize("machine", ["microvm", "isapc"])
@@ -209,3 +223,28 @@ def test_teaming_transient(place: Definition) -> None:
     with pytest.raises(libvirt.libvirtError, match="teaming") as refusal:
         place.define(place.xml((DATA / "teaming-transient.xml").read_text()))
     assert refusal.value.get_error_code() == libvirt.VIR_ERR_XML_ERROR
+
+
+@pytest.mark.parametrize(("feature", "setting"), [(ALL_OFF, ""), ("<hotplug enable='yes'/>", ""), ("", NO), ("", YES)])
+def test_other_drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feature: str, setting: str) -> None:
+    """A driver that keeps no device from being unplugged refuses the settings, and is as ever without.
+
+    Here it is VMware's, which only wants to know a version; the stand-in for its tool says it.
+    """
+    for tool, says in (("vmplayer", "VMware Player 6.0.1 build-1379776"), ("vmrun", "Total running VMs: 0")):
+        (tmp_path / tool).write_text(f"#!/bin/sh\necho {says}\n")
+        (tmp_path / tool).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    conn = libvirt.open("vmwareplayer:///session")
+    given = (
+        "<domain type='vmware'><name>guest</name><memory unit='MiB'>4</memory><os><type>hvm</type></os>"
+        "<features>{}</features><devices><disk type='file' device='disk'{}>"
+        f"<source file='{tmp_path}/guest.vmdk'/><target dev='hda' bus='ide'/></disk></devices></domain>"
+    )
+    with pytest.raises(libvirt.libvirtError, match=r"'hotplug'.* not supported by this driver") as refusal:
+        conn.defineXMLFlags(given.format(feature, setting))
+    assert refusal.value.get_error_code() == libvirt.VIR_ERR_CONFIG_UNSUPPORTED
+    assert not list(tmp_path.glob("*.vmx"))
+    accepted = conn.defineXMLFlags(given.format("", "")).XMLDesc()
+    assert "<hotplug" not in accepted and "hotplug=" not in accepted
+    conn.close()
