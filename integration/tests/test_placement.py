@@ -71,8 +71,8 @@ def test_one_define_at_a_time(place: Definition) -> None:
     xml = place.define(place.xml(domain("")))
     before: dict[str, Address] = {}
     for number in range(100):
-        device = nic(number, YES if number % 7 == 6 else "", next(models))
-        xml = place.define(append(xml, hostdev(number) if number % 11 == 5 else device))
+        device = nic(number, YES if number % 13 == 6 else "", next(models))
+        xml = place.define(append(xml, hostdev(number) if number % 19 == 5 else device))
         assert_placed(xml)
         now = addresses(xml)
         assert {alias: now[alias] for alias in before} == before
