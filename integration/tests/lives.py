@@ -102,7 +102,7 @@ def edit_image(image: Path, old: str, new: str) -> None:
 _CHANGES = {
     "the feature goes": ("<hotplug enable='no'/>", ""),
     "the feature turns": ("<hotplug enable='no'/>", "<hotplug enable='yes'/>"),
-    "a setting comes": ("<rng model='virtio'>", "<rng model='virtio' hotplug='no'>"),
+    "a setting comes": ("<rng model='virtio'>", "<rng model='virtio' hotplug='yes'>"),
     "an exception turns": ("user' hotplug='yes'>", "user' hotplug='no'>"),
     "an exception goes": ("user' hotplug='yes'>", "user'>"),
     "a port turns": ("<target chassis='1' ", "<target chassis='1' hotplug='off' "),
