@@ -58,6 +58,7 @@ _ONE = {
     ("filesystem", "path"): ("filesystem", ""),
     ("serial", ""): ("serial", "isa-serial"),
     ("controller", "virtio-serial", ""): ("controller", "virtio-serial", "virtio"),
+    ("controller", "usb", ""): ("controller", "usb", "piix3-uhci"),
 }
 """Kinds that may be written in two ways."""
 
