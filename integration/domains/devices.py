@@ -59,6 +59,7 @@ _ONE = {
     ("serial", ""): ("serial", "isa-serial"),
     ("controller", "virtio-serial", ""): ("controller", "virtio-serial", "virtio"),
     ("controller", "usb", ""): ("controller", "usb", "piix3-uhci"),
+    ("memballoon", "virtio-non-transitional"): ("memballoon", "virtio"),
 }
 """Kinds that may be written in two ways."""
 
