@@ -11,7 +11,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
+from datetime import datetime
 from email import message_from_bytes, policy
 from pathlib import Path
 
@@ -37,6 +39,7 @@ BASE_DATE = "2025-05-02T00:00:00+0000"
 # The tip that make source or make export last left in libvirt/: what is there now may be replaced only if it is
 # the base or this, since only then patches/ (or its history) has it.
 KNOWN = "refs/series/known"
+IMPORTED = "refs/series/imported"
 
 # Nothing in the user's or the system's git configuration may change a commit or a patch. Identity and dates are
 # those of the base commit, except where git am takes them from the patch.
@@ -120,6 +123,35 @@ def apply(base: str, series: list[Path]) -> str:
             run("git", "worktree", "remove", "--force", tree)
 
 
+def commit_of(tarball: Path) -> str:
+    """Commit the files of a tarball, all at once: one by one they take four times as long."""
+    date = f"{int(datetime.fromisoformat(BASE_DATE).timestamp())} +0000"
+    message = BASE_MESSAGE.encode()
+    command = ["git", "-c", "core.compression=1", "fast-import", "--quiet", "--depth=0"]
+    with (
+        subprocess.Popen(command, cwd=LIBVIRT, env=ENV, stdin=subprocess.PIPE) as importer,
+        tarfile.open(tarball) as tar,
+    ):
+        assert importer.stdin
+        write = importer.stdin.write
+        write(f"commit {IMPORTED}\ncommitter {NAME} <{EMAIL}> {date}\n".encode())
+        write(b"data %d\n%s" % (len(message), message))
+        for member in tar:
+            path = member.name.partition("/")[2]
+            if member.issym():
+                mode, content = "120000", member.linkname.encode()
+            elif file := tar.extractfile(member):
+                mode, content = "100755" if member.mode & 0o100 else "100644", file.read()
+            else:
+                continue
+            write(f"M {mode} inline {path}\ndata {len(content)}\n".encode() + content + b"\n")
+    if importer.returncode:
+        raise Failure(f"git fast-import failed with the files of {tarball}")
+    base = run("git", "rev-parse", IMPORTED)
+    run("git", "update-ref", "-d", IMPORTED)
+    return base
+
+
 def import_tarball() -> None:
     """Make the base commit from the release tarball."""
     if not resolve(BASE):
@@ -127,12 +159,7 @@ def import_tarball() -> None:
         if fetch.returncode:
             raise Failure("no tarball")
         print(f"Importing libvirt {VERSION}", flush=True)
-        with tempfile.TemporaryDirectory(dir=BUILD, prefix="import.") as tree:
-            run("tar", "-xf", fetch.stdout.strip(), "-C", tree, "--strip-components=1", "--no-same-owner")
-            env = {"GIT_DIR": str(LIBVIRT / ".git"), "GIT_WORK_TREE": tree, "GIT_INDEX_FILE": f"{tree}/.index"}
-            # The index file must not become part of its own tree.
-            run("git", "add", "--force", "--all", "--", ".", ":!.index", ":!.index.lock", cwd=Path(tree), env=env)
-            base = run("git", "commit-tree", run("git", "write-tree", env=env), stdin=BASE_MESSAGE, env=env)
+        base = commit_of(Path(fetch.stdout.strip()))
         if base != BASE:
             raise Failure(f"the import gave commit {base} instead of {BASE}: please report this, with git --version")
     run("git", "tag", "--force", TAG, BASE)
