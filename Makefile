@@ -1,6 +1,6 @@
 # See "make help". The work is in tools/.
 MAKEFLAGS += --no-print-directory
-export LIBVIRT_TARBALL LIBVIRT_GIT FORCE QEMU PREFIX DESTDIR QUICK NIGHTLY
+export LIBVIRT_TARBALL LIBVIRT_GIT FORCE QEMU PREFIX DESTDIR QUICK NIGHTLY BEFORE
 export XDG_CACHE_HOME := $(CURDIR)/build/cache
 
 help:
@@ -18,10 +18,13 @@ export:
 # libvirt/ as it is: only an empty one is filled first.
 build: deps
 	@./run --check-paths
-	@tools/series.py source --if-missing
 	@tools/build.sh
 
-demo: build
+# What it takes of all that, and no more; "make build" completes it.
+demo:
+	@tools/deps.sh $(if $(XML),,demo)
+	@./run --check-paths
+	@tools/build.sh demo
 	@./run python3 -m integration.demo $(if $(XML),'$(XML)')
 
 check: build
@@ -58,9 +61,10 @@ picture: build
 	@tools/picture.py <build/demo.txt >integration/demo.svg
 
 bench: build
-	@tools/stock.sh tools/virsh
+	@tools/build.sh optimized
+	@tools/stock.sh optimized
 	@build/venv/bin/pip install -qq --disable-pip-version-check -r tools/requirements-bench.txt
-	@./run --stock --host=st ./run python3 -m bench $(CASES)
+	@./run --stock --optimized --host=st ./run --optimized python3 -m bench $(CASES)
 
 # The private daemons end first; guests must be off, as their disks and sockets may be there.
 clean:

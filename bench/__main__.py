@@ -1,6 +1,7 @@
 """Measure, keep what was found in bench/results.json, and show all of it in bench/results.md and results.svg.
 
-usage: ./run --stock --host=st ./run python3 -m bench [CASE...]     (make bench; CASES="define boot" for some)
+usage: ./run --stock --optimized --host=st ./run --optimized python3 -m bench [CASE...]     (make bench;
+CASES="define boot" for some)
 
 Without CASE all but "clone" are measured, which builds everything anew. QUICK=1 takes few and small measurements, shows
 them on the terminal and keeps nothing. What was not measured now is shown from results.json, with its date.

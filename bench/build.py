@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import time
@@ -30,13 +31,14 @@ def _environment() -> dict[str, str]:
     return env | ({"LIBVIRT_TARBALL": str(tarballs[0])} if tarballs else {})
 
 
-def measure(_bench: Bench) -> Json:
-    """Clone, run the demo in the clone with no compiler cache, and give what it said when."""
+def _demo(commit: str) -> Json:
+    """Clone, run the demo in the clone of a commit with no compiler cache, and give what it said when."""
     shutil.rmtree(_CLONE, ignore_errors=True)
     said: list[tuple[float, str]] = []
-    start = time.monotonic()
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     try:
         subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", ROOT, _CLONE], check=True)
+        subprocess.run(["git", "checkout", "--quiet", "--detach", commit], cwd=_CLONE, check=True)
         with subprocess.Popen(
             ["make", "demo"],
             cwd=_CLONE,
@@ -53,10 +55,21 @@ def measure(_bench: Bench) -> Json:
                     print(f"  {said[-1][0]:4.0f} s: {text}", flush=True)
         if demo.returncode:
             raise RuntimeError(f"make demo in a fresh clone ended with {demo.returncode}")
+        seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([_CLONE / "run", "--stop"], check=True, env=_environment())
     finally:
         shutil.rmtree(_CLONE, ignore_errors=True)
-    return {"said": said, "seconds": time.monotonic() - start}
+    # Not that of the guests and daemons, which are nobody's children.
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"commit": commit, "said": said, "seconds": seconds, "processor": processor}
+
+
+def measure(_bench: Bench) -> Json:
+    """Run the demo in a fresh clone and, if BEFORE names a commit, in one of that, before."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True)
+    other = os.environ.get("BEFORE")
+    found = {"before": _demo(other)} if other else {}
+    return _demo(commit.stdout.strip()) | found
 
 
 def stages() -> Json:
@@ -72,7 +85,16 @@ def show(found: Json) -> list[str]:
     """Give the table of what was said when: the build's steps and the demo's."""
     step = re.compile(r"\[ *\d+ ?s\] ")
     rows = [[step.sub("", text).replace("|", "\\|"), f"{at:.0f}"] for at, text in found["said"] if step.match(text)]
-    return table(["from a fresh clone (make demo)", "after, s"], [*rows, ["demo ended", f"{found['seconds']:.0f}"]])
+    rows.append(["demo ended", f"{found['seconds']:.0f}"])
+    shown = table(["from a fresh clone (make demo)", "after, s"], rows)
+    if other := found.get("before"):
+        sums = [
+            [what, f"{other[key]:.0f}", f"{found[key]:.0f}", f"{found[key] / other[key]:.2f}"]
+            for what, key in (("until it ended, s", "seconds"), ("processor time without guests, s", "processor"))
+        ]
+        names = [f"commit {one['commit'][:12]}" for one in (other, found)]
+        shown += ["", *table(["make demo in a fresh clone", *names, "ratio"], sums)]
+    return shown
 
 
 def show_stages(found: Json) -> list[str]:

@@ -17,12 +17,13 @@ from integration.domains.domxml import Machine
 from integration.guest.accel import accel
 from integration.guest.image import image
 from integration.host import connection, daemons
-from integration.paths import BUILD, ROOT
+from integration.paths import ROOT
 
 Json = dict[str, Any]
 """What a case found, as it is kept in bench/results.json."""
 
 ARCH = "x86_64"
+_STOCK = ["--stock", "--optimized", "--host=st"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ def _connect() -> tuple[Side, Side]:
         stock_uri, patched_uri = os.environ["LIBVIRT_STOCK_URI"], os.environ["LIBVIRT_DEFAULT_URI"]
     except KeyError as missing:
         raise RuntimeError(f"{missing} is not set: run this as 'make bench'") from None
-    return _side("stock", stock_uri, BUILD / "stock/build/libvirt"), _side("patched", patched_uri, BUILD / "libvirt")
+    return (
+        _side("stock", stock_uri, daemons.BUILDS["stock-optimized"]),
+        _side("patched", patched_uri, daemons.BUILDS["optimized"]),
+    )
 
 
 def prepare(quick: bool) -> Bench:
@@ -81,7 +85,7 @@ def restarted(bench: Bench) -> Bench:
     for side in (bench.stock, bench.patched):
         side.conn.close()
     subprocess.run([ROOT / "run", "--stop"], check=True)
-    subprocess.run([ROOT / "run", "--stock", "--host=st", ROOT / "run", "true"], check=True)
+    subprocess.run([ROOT / "run", *_STOCK, ROOT / "run", "--optimized", "true"], check=True)
     stock, patched = _connect()
     return Bench(stock, patched, bench.machine, bench.quick)
 

@@ -1,26 +1,39 @@
 #!/bin/bash
-# Build libvirt/ in build/libvirt, install it in build/prefix, and make build/venv with libvirt-python.
+# build.sh [demo|optimized]: build libvirt/ in build/libvirt, and make build/venv with libvirt-python against it. ./run
+# runs it there: nothing is installed.
+#   demo       just what the demo needs; without it the same directories are completed
+#   optimized  the daemon for make bench, in build/optimized
 set -euo pipefail
 cd "$(dirname "$0")/.."
 top=$PWD
-unset DESTDIR # of "make install", not of the private build
 build=$top/build
+mode=${1:-}
 
 # shellcheck source=tools/lib.sh
 . tools/lib.sh
+# shellcheck source=tools/meson-options.sh
+. tools/meson-options.sh
 
 mkdir -p build 2>/dev/null || true
 [ -w build ] || die "$build is not writable for $(id -un): use a clone of your own"
 
+# Beside the Python packages; libvirt/ as it is, only an empty one is filled.
+tools/series.py source --if-missing &
+source=$!
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+
 # The venv is Debian's python, whatever else is first on PATH: python3-dev belongs to it.
 python=/usr/bin/python3
 [ -x $python ] || python=python3
-if ! cmp -s tools/requirements.txt build/venv/requirements.txt; then
+requirements=tools/requirements.txt
+[ "$mode" != demo ] || requirements=tools/requirements-build.txt
+have=build/venv/${requirements##*/}
+if ! cat tools/requirements*.txt | cmp -s - "$have"; then
     step "Python packages"
-    $python -m venv build/venv
-    build/venv/bin/pip install -qq --disable-pip-version-check -r tools/requirements.txt ||
+    [ -x build/venv/bin/pip ] || $python -m venv build/venv
+    build/venv/bin/pip install -qq --disable-pip-version-check --no-compile -r $requirements ||
         die "pip failed: see above, and run 'make build' again"
-    cp tools/requirements.txt build/venv/
+    cat tools/requirements*.txt >"$have"
 fi
 # Debian's clients need Debian's packages, but take the first python3 on PATH, which ./run makes the venv's.
 for client in virt-install virt-xml virt-clone virt-manager; do
@@ -28,50 +41,56 @@ for client in virt-install virt-xml virt-clone virt-manager; do
     chmod +x build/venv/bin/$client
 done
 export PATH=$build/venv/bin:$PATH
+wait $source
 
-# shellcheck source=tools/meson-options.sh
-. tools/meson-options.sh
-options=(
-    "${meson_options[@]}"
-    --prefix="$build/prefix" --libdir=lib --sysconfdir="$build/etc" --localstatedir="$build/var"
-    -Drunstatedir="$build/run" --buildtype=debugoptimized
-)
-configure build/libvirt libvirt "${options[@]}" >build/libvirt.log 2>&1 || {
-    grep ERROR: build/libvirt.log >&2
-    die "libvirt cannot be configured: see build/libvirt.log; 'make deps' installs what it needs on Debian"
-}
-
-# Nothing to do is quickly said, and must leave a running private daemon alone.
-# (ninja alone may have built since.)
-newer() { [ "$(find build/libvirt/src build/libvirt/tools -maxdepth 1 -type f -newer build/prefix/installed -print -quit)" ]; }
-if ! [ -e build/prefix/installed ] || newer || ! ninja -C build/libvirt -n | grep -q 'no work to do'; then
+# compile DIRECTORY TARGET...: nothing to do is quickly said, and must leave a running private daemon alone.
+compile() {
+    local directory=$1
+    shift
+    ! ninja -C "$directory" -n "$@" | grep -q 'no work to do' || return 0
     step "Compiling libvirt"
+    ./run --stop
     # ninja's own progress on a terminal, else a line now and then.
     if [ -t 1 ]; then
-        ninja -C build/libvirt
+        ninja -C "$directory" "$@"
     else
-        ninja -C build/libvirt | awk '
+        ninja -C "$directory" "$@" | awk '
             /^\[[0-9]+\/[0-9]+\]/ { if (systime() < quiet_until) next; quiet_until = systime() + 20 }
             { print; fflush() }'
     fi || die "libvirt does not compile: see above"
+}
 
-    step "Installing in build/prefix"
-    ./run --stop
-    rm -f build/prefix/installed
-    meson install -C build/libvirt --no-rebuild --only-changed --quiet >/dev/null || die "cannot install libvirt"
-    # A private daemon must not make network bridges on the host just because it starts.
-    rm -f build/etc/libvirt/qemu/networks/autostart/default.xml
-    touch build/prefix/installed
+if [ "$mode" = optimized ]; then
+    configure build/optimized libvirt "${meson_options[@]}" "${meson_optimized[@]}" >build/optimized.log 2>&1 ||
+        die "libvirt cannot be configured: see build/optimized.log"
+    compile build/optimized "${run_targets[@]}"
+    exit
 fi
 
+if [ "$mode" = demo ]; then
+    # What it has to fetch comes meanwhile; if it cannot, the demo tries again and says why.
+    build/venv/bin/python3 -m integration.guest.image x86_64 >build/guest.log 2>&1 &
+fi
+configure build/libvirt libvirt "${meson_options[@]}" >build/libvirt.log 2>&1 || {
+    grep ERROR: build/libvirt.log >&2
+    die "libvirt cannot be configured: see build/libvirt.log; 'make deps' installs what it needs on Debian"
+}
+targets=()
+[ "$mode" != demo ] || targets=("${run_targets[@]}" "${python_targets[@]}")
+compile build/libvirt "${targets[@]}"
+# virt-xml-validate looks for them where they would be installed.
+mkdir -p build/prefix/share/libvirt
+ln -sfn ../../../../libvirt/src/conf/schemas build/prefix/share/libvirt/schemas
+
 # libvirt-python's code is generated from libvirt's API description.
-api=$(cat build/prefix/share/libvirt/api/*.xml | sha256sum)
+api=$(cat build/libvirt/docs/libvirt*-api.xml | sha256sum)
 if [ "$(cat build/venv/libvirt-api 2>/dev/null)" != "$api" ]; then
     step "Building libvirt-python"
     # Not from pip's cache: the library's path is compiled in.
-    PKG_CONFIG_PATH=$build/prefix/lib/pkgconfig LDFLAGS=-Wl,-rpath,$build/prefix/lib \
+    CFLAGS=-O0 PKG_CONFIG_PATH=$build/libvirt/src LDFLAGS=-Wl,-rpath,$build/libvirt/src \
         build/venv/bin/pip install -qq --disable-pip-version-check --no-cache-dir --force-reinstall \
         --no-binary libvirt-python "libvirt-python==$version" || die "cannot build libvirt-python: see above"
     echo "$api" >build/venv/libvirt-api
 fi
+wait
 step "Built: ./run virsh version"

@@ -24,12 +24,6 @@ WORK = TOP / "build/series"
 TREE = WORK / "libvirt"
 # As deep below TREE's parent as build/libvirt is below libvirt/'s: the same relative paths, so ccache can help.
 MESON = WORK / "build/libvirt"
-# Optimization is what takes the time. Warnings that need it are seen by make build, at the tip.
-CONFIGURE = [
-    *("--buildtype=debug", "-Doptimization=0", "-Ddebug=false", "-Dnls=disabled"),
-    *(f"--prefix={WORK}/prefix", "--libdir=lib", f"-Drunstatedir={WORK}/run"),
-]
-
 
 LIMIT = 1800
 """Seconds that a step may take."""
@@ -102,12 +96,12 @@ def main() -> int:
     series.run("git", "push", "--quiet", "--force", TREE, f"{tip}:refs/heads/checked")
 
     shared = subprocess.run(
-        ["bash", "-c", '. tools/meson-options.sh && printf "%s\\n" "${meson_options[@]}"'],
+        ["bash", "-c", '. tools/lib.sh && . tools/meson-options.sh && printf "%s\\n" "${meson_options[@]}"'],
         cwd=TOP, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    options = CONFIGURE + shared.stdout.split()
+    options = shared.stdout.split()
     # What a remembered pass depends on beside the commit.
-    tools = [TOP / "tools" / name for name in ("check_series.py", "test-libvirt.sh", "requirements.txt")]
+    tools = [TOP / "tools" / name for name in ("check_series.py", "test-libvirt.sh", "requirements-build.txt")]
     recipe = hashlib.sha256(b"".join([*map(str.encode, options), *(tool.read_bytes() for tool in tools)])).hexdigest()
     if not (WORK / "recipe").exists() or (WORK / "recipe").read_text() != recipe:
         shutil.rmtree(MESON, ignore_errors=True)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# deps.sh [PACKAGE...]: install those Debian packages that are missing; by default those of tools/debian-packages.txt.
+# deps.sh [demo | PACKAGE...]: install those Debian packages that are missing; by default all of tools/debian-packages.txt,
+# for the demo its first part.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -9,7 +10,8 @@ if ! command -v dpkg-query >/dev/null; then
 fi
 # shellcheck source=/dev/null
 release=$(. /etc/os-release && echo "${VERSION_ID:-99}")
-wanted=${*:-$(awk -v release="$release" '!/^(#|$)/ {
+[ "$*" = demo ] && demo=1 && shift || demo=
+wanted=${*:-$(awk -v release="$release" -v demo="$demo" '/^check:/ { if (demo) exit; next } !/^(#|$)/ {
     if (split($1, of, ":") == 1) print $1
     else if (release >= of[1]) print of[2]
 }' tools/debian-packages.txt)}

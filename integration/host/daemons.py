@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 SYSTEM = os.geteuid() == 0
 """As root the daemons are system daemons, otherwise session daemons."""
 
-_PREFIX = BUILD / "prefix"
 _IDLE = 30
 """Seconds after which a daemon without clients and running guests ends."""
 
@@ -42,12 +41,15 @@ _BIND = 'for dir in etc var run; do mount --bind "$1/$dir" "$0/$dir" || exit; do
 _COMPANIONS = ["virtnetworkd", "virtstoraged", "virtsecretd", "virtnodedevd"]
 """virtqemud passes requests about networks, pools, secrets and host devices on to them; a session's are started so."""
 
-_PROGRAMS = {
-    "": _PREFIX / "sbin",
-    # Those that are run in their build directories find their drivers there.
-    "stock": BUILD / "stock/build/libvirt/src",
-    "sanitized": BUILD / "sanitized/src",
+BUILDS = {
+    "": BUILD / "libvirt",
+    "optimized": BUILD / "optimized",
+    "sanitized": BUILD / "sanitized",
+    "stock": BUILD / "stock/build/libvirt",
+    "stock-optimized": BUILD / "stock/build/optimized",
 }
+"""The build directories, in which daemons are run: they find their drivers and helpers there."""
+
 LONGEST = 2
 """Letters that a host's name may have."""
 
@@ -128,7 +130,7 @@ def check_paths() -> None:
 
 def _executable(daemon: str, build: str) -> Path:
     """Name the program; the companions of any virtqemud are the patched ones."""
-    return _PROGRAMS["" if daemon in _COMPANIONS else build] / daemon
+    return BUILDS["" if daemon in _COMPANIONS else build] / "src" / daemon
 
 
 def _peer(connection: socket.socket) -> int:
@@ -140,6 +142,8 @@ def _peer(connection: socket.socket) -> int:
 def _start(host: Host, daemon: str, program: Path) -> None:
     """Start a daemon; returns when it is ready."""
     log = host.logs / f"{daemon}.log"
+    if not program.exists():
+        _die(f"there is no {program}: run 'make build'")
     # Inside another ./run this leads to the patched libraries, which are not the stock daemon's.
     env = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
     command: list[str | Path] = [program, "--daemon", "--timeout", str(_IDLE)]
@@ -241,15 +245,19 @@ def _environment(host: Host, daemon: str, build: str) -> dict[str, str]:
         return ":".join([*map(str, paths), *filter(None, [os.environ.get(variable)])])
 
     env = dict(os.environ)
-    env["PATH"] = prepend("PATH", BUILD / "venv/bin", _PREFIX / "bin", _PREFIX / "sbin")
+    # Clients, and libvirt-python, are the patched ones beside any daemon.
+    own = BUILDS["optimized" if build == "optimized" else ""]
+    env["PATH"] = prepend("PATH", BUILD / "venv/bin", own / "tools", own / "src", ROOT / "libvirt/tools")
     # For Debian's own libvirt clients, like virt-install: their python3-libvirt then uses the patched library.
-    env["LD_LIBRARY_PATH"] = prepend("LD_LIBRARY_PATH", _PREFIX / "lib")
+    env["LD_LIBRARY_PATH"] = prepend("LD_LIBRARY_PATH", own / "src")
+    # The library then looks for its data in libvirt/.
+    env["LIBVIRT_DIR_OVERRIDE"] = "1"
     # Where clients and tests write what they do not have to.
     env["XDG_CACHE_HOME"] = str(host.cache)
     env["PYTEST_DEBUG_TEMPROOT"] = str(BUILD)
     mode = "system" if SYSTEM else "session"
     env["LIBVIRT_DEFAULT_URI"] = f"qemu+unix:///{mode}?socket={host.address(daemon)}"
-    if build == "stock":
+    if build.startswith("stock"):
         env["LIBVIRT_STOCK_URI"] = env["LIBVIRT_DEFAULT_URI"]
 
     if env.get("QEMU"):
@@ -264,7 +272,7 @@ def _environment(host: Host, daemon: str, build: str) -> dict[str, str]:
 
 
 def prepare(host: Host, daemon: str, build: str) -> dict[str, str]:
-    """Have ``daemon`` (virtqemud or libvirtd) of a build ("", stock or sanitized) up; give a command's environment.
+    """Have ``daemon`` (virtqemud or libvirtd) of one of BUILDS up; give a command's environment.
 
     Exits with a message if that cannot be.
     """
@@ -276,7 +284,9 @@ def prepare(host: Host, daemon: str, build: str) -> dict[str, str]:
             f"{BUILD} belongs to {BUILD.owner()}: run this as {BUILD.owner()}, or in a clone of your own "
             f"(git clone {ROOT} somewhere && cd somewhere && make build)"
         )
-    if build == "stock" and subprocess.run([ROOT / "tools/stock.sh"], stdout=sys.stderr, check=False).returncode:
+    stock, _, kind = build.partition("-")
+    command: list[str | Path] = [ROOT / "tools/stock.sh", *filter(None, [kind])]
+    if stock == "stock" and subprocess.run(command, stdout=sys.stderr, check=False).returncode:
         _die("stock libvirt cannot be built: see above")
     env = _environment(host, daemon, build)
     _hold(host, daemon, build)
