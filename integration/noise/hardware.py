@@ -37,7 +37,7 @@ class Platform:
         return not self.ecam
 
 
-# Not APM's port: QEMU looks for the vCPU that wrote to it, and there is none.
+# Not APM's port: it makes an SMI, which needs a vCPU.
 _PC_PORTS = (
     ("ACPI PCI hotplug", True, 0xAE00, 0x18),
     ("ACPI CPU hotplug", True, 0xAF00, 0x0C),

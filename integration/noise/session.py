@@ -131,7 +131,7 @@ class Session:
     def _save(self) -> None:
         """Save the domain's state to a file, and load it again, paused. Raises Ended if it cannot be loaded.
 
-        One that libvirt does not save, as after some values in a balloon's registers, runs on.
+        One that libvirt does not save runs on.
         """
         domain, conn = self.guest.domain, self.guest.domain.connect()
         image, ident = str(self.guest.directory / "saved"), domain.UUIDString()

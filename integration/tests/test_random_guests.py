@@ -1,4 +1,7 @@
-"""Random domains in which a guest's root attacks: what must stay stays, what may go goes, and the rules know both."""
+"""Random domains in which a guest's root attacks: what must stay stays, what may go goes, and the rules know both.
+
+A few, to see that a guest does what test_noise.py does to many more such domains without one.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def _number(index: int) -> int:
 
 
 @pytest.mark.guest
-@pytest.mark.parametrize("number", [_number(index) for index in range(40 if NIGHTLY else 6)])
+@pytest.mark.parametrize("number", [_number(index) for index in range(10 if NIGHTLY else 1)])
 def test_attacked(place: Definition, pool: Pool, number: int) -> None:
     """Root removes no device that must stay, and every one that must be unpluggable and that it sees."""
     domain, _ = stand_in(made_up(place, number, _MOST))
