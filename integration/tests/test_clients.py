@@ -32,16 +32,27 @@ def _found(xml: str) -> list[list[str]]:
     return sorted([*devices, ["controllers", str(len(layout.controllers))]])
 
 
-@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_client(conn: libvirt.virConnect, path: Path) -> None:
-    """The commands succeed, and the devices sit where the case says."""
+def run(conn: libvirt.virConnect, path: Path, first: tuple[Path, ...] = ()) -> None:
+    """Run a case, with the programs in the directories ``first`` before others."""
     with definitions.place(conn, path.stem) as definition:
         home = RUNS / definition.name
         (home / "disk.raw").write_bytes(bytes(1 << 20))
-        names = {"GUEST": definition.name, "DISK": str(home / "disk.raw"), "XML": str(home / "guest.xml")}
+        programs = ":".join([*map(str, first), os.environ["PATH"]])
+        names = {
+            "PATH": programs,
+            "GUEST": definition.name,
+            "DISK": str(home / "disk.raw"),
+            "XML": str(home / "guest.xml"),
+        }
         done = subprocess.run(
             ["sh", "-eu", path], env=os.environ | names, capture_output=True, text=True, check=False, timeout=300
         )
         assert done.returncode == 0, done.stdout + done.stderr
         xml = conn.lookupByName(definition.name).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
     assert _found(xml) == sorted(map(str.split, expected_lines(path)))
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_client(conn: libvirt.virConnect, path: Path) -> None:
+    """The commands succeed, and the devices sit where the case says."""
+    run(conn, path)
