@@ -133,7 +133,9 @@ def attack(
     """
     start, ended, outcome = time.monotonic(), [], Outcome()
     for attempt in range(_ATTEMPTS):
-        outcome = _attempt(conn, events, xml, f"{seed} {attempt}", writes, savable)
+        # State that does not load again must not be the end of the last attempt, too.
+        last = attempt == _ATTEMPTS - 1
+        outcome = _attempt(conn, events, xml, f"{seed} {attempt}", writes, savable and not last)
         ended += outcome.ended
         if outcome.losses or not outcome.ended:
             break

@@ -122,7 +122,10 @@ class Session:
         if what == PREPARE:
             self.hardware.prepare()
         elif what == RESET:
-            self.guest.domain.reset()
+            try:
+                self.guest.domain.reset()
+            except libvirt.libvirtError as error:
+                raise Ended(str(error)) from error
         elif what == RESET_BY_REGISTER:
             self.qtest.run([Access(True, 0xCF9, 1, 0x02), Access(True, 0xCF9, 1, 0x06)])
         elif what == SAVE:
