@@ -78,7 +78,8 @@ configure build/libvirt libvirt "${meson_options[@]}" >build/libvirt.log 2>&1 ||
 targets=()
 [ "$mode" != demo ] || targets=("${run_targets[@]}" "${python_targets[@]}")
 compile build/libvirt "${targets[@]}"
-# virt-xml-validate looks for them where they would be installed.
+# Only installed it could be executed; it looks for the schemas where they would be installed.
+install -m 755 build/libvirt/tools/virt-xml-validate build/venv/bin/
 mkdir -p build/prefix/share/libvirt
 ln -sfn ../../../../libvirt/src/conf/schemas build/prefix/share/libvirt/schemas
 
