@@ -45,7 +45,11 @@ unpack forky virt-install virt-install
 unpack bookworm vagrant-libvirt vagrant
 unpack forky golang-github-libvirt-libvirt-go-xml-dev go
 
-# Its programs look for its modules where an installed one has them.
+# Apart from the rest of its venv, whose python3 is not the tool's.
+mkdir -p "$dir/kcli"
+ln -sf "$dir/venv/bin/kcli" "$dir/kcli/"
+
+# virt-install's programs look for their modules where an installed one has them.
 mkdir -p "$dir/bin"
 for program in virt-install:virtinstall virt-xml:virtxml virt-clone:virtclone; do
     cat >"$dir/bin/${program%:*}" <<END
@@ -69,7 +73,9 @@ for kind in stock patched; do
     mkdir -p "$work/src/libvirtxml"
     cp "$source"/*.go "$work/src/libvirtxml/"
     rm "$work"/src/libvirtxml/*_test.go
-    if [ $kind = patched ] && ! patch -d "$work/src/libvirtxml" -l -F0 -p1 <$patch >"$work/patch.log"; then
+    # That git does not take it for a part of this repository.
+    if [ $kind = patched ] && ! (cd "$work/src/libvirtxml" && GIT_CEILING_DIRECTORIES=$work/src \
+        git apply --ignore-whitespace --reject "$top/$patch") >"$work/patch.log" 2>&1; then
         # 7.4.0 has neither; anything else that does not fit is an error.
         unknown=$(sed -n 's/^ type \(.*\) struct {$/\1/p' "$work"/src/libvirtxml/*.rej | sort | xargs)
         [ "$unknown" = "DomainCrypto DomainPStore" ] || die "$patch does not fit: see $work/patch.log and $work/src"

@@ -318,7 +318,7 @@ _VIRT_INSTALL = [path for path in test_clients.CASES if "virt-install " in path.
 @pytest.mark.parametrize("path", sorted((DATA / "platforms").glob("*.sh")), ids=lambda path: path.stem)
 def test_commands(conn: libvirt.virConnect, path: Path) -> None:
     """As in test_clients.py, with what tools/platforms.sh brings."""
-    test_clients.run(conn, path, (_PLATFORMS / "venv/bin",))
+    test_clients.run(conn, path, (_PLATFORMS / "kcli",))
 
 
 @pytest.mark.parametrize("path", _VIRT_INSTALL, ids=lambda path: path.stem)
