@@ -65,7 +65,8 @@ class Guest:
         """
         objects, buses = self._ask("qom-list", path="/machine/peripheral"), self._ask("query-pci")
         named = {item["name"] for item in objects} | set(_ids(buses))
-        unnamed = {(each["slot"], each["function"]) for each in buses[0]["devices"] if not each.get("qdev_id")}
+        root = next(bus for bus in buses if bus["bus"] == 0)
+        unnamed = {(each["slot"], each["function"]) for each in root["devices"] if not each.get("qdev_id")}
         return named | {
             device.alias
             for device in self.layout.devices
