@@ -157,8 +157,8 @@ def test_converts(conn: libvirt.virConnect, events: connection.Events, path: Pat
     """
     options, *lines = path.with_suffix(".expected").read_text().splitlines()
     guest = _convert(conn, events, path)
-    named = {alias for alias in guest.before.devices if alias.startswith("ua-")}  # and not of the chipset
-    assert named == guest.before.unplugged
+    own = {alias for alias in guest.before.devices if alias.startswith("ua-")}  # and not those of the chipset
+    assert own == guest.before.unplugged
     assert guest.after.devices == guest.before.devices
     assert guest.after.unplugged == set()
     if "--reassign" in options:
