@@ -32,12 +32,12 @@ def _found(xml: str) -> list[list[str]]:
     return sorted([*devices, ["controllers", str(len(layout.controllers))]])
 
 
-def run(conn: libvirt.virConnect, path: Path, first: tuple[Path, ...] = ()) -> None:
-    """Run a case, with the programs in the directories ``first`` before others."""
+def run(conn: libvirt.virConnect, path: Path, first: Path | None = None, **more: str) -> None:
+    """Run a case, with the programs in the directory ``first`` before others, and ``more`` in the environment."""
     with definitions.place(conn, path.stem) as definition:
         home = RUNS / definition.name
         (home / "disk.raw").write_bytes(bytes(1 << 20))
-        programs = ":".join([*map(str, first), os.environ["PATH"]])
+        programs = f"{first}:{os.environ['PATH']}" if first else os.environ["PATH"]
         names = {
             "PATH": programs,
             "GUEST": definition.name,
@@ -45,7 +45,7 @@ def run(conn: libvirt.virConnect, path: Path, first: tuple[Path, ...] = ()) -> N
             "XML": str(home / "guest.xml"),
         }
         done = subprocess.run(
-            ["sh", "-eu", path], env=os.environ | names, capture_output=True, text=True, check=False, timeout=300
+            ["sh", "-eu", path], env=os.environ | names | more, capture_output=True, text=True, check=False, timeout=300
         )
         assert done.returncode == 0, done.stdout + done.stderr
         xml = conn.lookupByName(definition.name).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)

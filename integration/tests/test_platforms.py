@@ -227,6 +227,9 @@ def ansible() -> Iterator[Ansible]:
             conn.close()
 
 
+_hosts = pytest.mark.xdist_group("ansible")
+"""One at a time: each checks all guests of the two hosts."""
+
 _PLAYBOOK = ROOT / "docs/platforms/ansible/playbook.yml"
 _FEATURE = "<hotplug enable='no'/>"
 
@@ -254,6 +257,7 @@ def _changed(said: dict[str, Any]) -> list[int]:
     return [host["changed"] for host in said["stats"].values()]
 
 
+@_hosts
 def test_ansible_defines_and_converts(ansible: Ansible) -> None:
     """A guest from a template and one that was there are protected on both hosts; the second time nothing changes."""
     old = f"{ansible.name}-old"
@@ -267,6 +271,7 @@ def test_ansible_defines_and_converts(ansible: Ansible) -> None:
         assert [device for device in layout.devices if not rules.stays(layout, device)] == []
 
 
+@_hosts
 def test_ansible_one_more_disk(ansible: Ansible) -> None:
     """A template with one disk more does not move the network card."""
     cards: list[str] = []
@@ -276,6 +281,7 @@ def test_ansible_one_more_disk(ansible: Ansible) -> None:
     assert len(set(cards)) == 1, cards
 
 
+@_hosts
 def test_ansible_refused(ansible: Ansible) -> None:
     """What libvirt refuses fails on each host with libvirt's words, and nothing is changed."""
     # Bus 1 is that of a port that can unplug; libvirt would make one that is off, but not for a port that says on.
@@ -288,6 +294,7 @@ def test_ansible_refused(ansible: Ansible) -> None:
     assert [conn.listAllDomains() for conn in ansible.conns.values()] == [[], []]
 
 
+@_hosts
 def test_ansible_forgotten(ansible: Ansible) -> None:
     """The template is the truth: one that lost the setting is defined without a word, and found by the check."""
     assert _changed(ansible.play(_PLAYBOOK, **_template(ansible))) == [1, 1]
@@ -299,6 +306,7 @@ def test_ansible_forgotten(ansible: Ansible) -> None:
         assert ansible.name in result["stdout"] + result["stderr"]
 
 
+@_hosts
 def test_ansible_virt_install(ansible: Ansible) -> None:
     """The module that runs virt-install makes guests none of whose devices can be unplugged, and no port."""
     disk = ansible.home / "disk.raw"
@@ -315,10 +323,18 @@ def test_ansible_virt_install(ansible: Ansible) -> None:
 _VIRT_INSTALL = [path for path in test_clients.CASES if "virt-install " in path.read_text()]
 
 
-@pytest.mark.parametrize("path", sorted((DATA / "platforms").glob("*.sh")), ids=lambda path: path.stem)
-def test_commands(conn: libvirt.virConnect, path: Path) -> None:
+@pytest.mark.parametrize("name", ["jq", "vagrant"])
+def test_commands(conn: libvirt.virConnect, name: str) -> None:
     """As in test_clients.py, with what tools/platforms.sh brings."""
-    test_clients.run(conn, path, (_PLATFORMS / "kcli",))
+    test_clients.run(conn, DATA / f"platforms/{name}.sh")
+
+
+def test_kcli() -> None:
+    """The same for kcli, on a host of its own: it waits for every storage pool there, and virt-install leaves some."""
+    with daemons.held("--host=k") as uri:
+        conn = connection.connect(uri)
+        test_clients.run(conn, DATA / "platforms/kcli.sh", _PLATFORMS / "kcli", LIBVIRT_DEFAULT_URI=uri)
+        conn.close()
 
 
 @pytest.mark.parametrize("path", _VIRT_INSTALL, ids=lambda path: path.stem)
@@ -326,7 +342,7 @@ def test_newest_virt_install(conn: libvirt.virConnect, path: Path) -> None:
     """The commands of virt-install and virt-xml do the same with Debian testing's as with the machine's own."""
     said = subprocess.run([_PLATFORMS / "bin/virt-install", "--version"], capture_output=True, text=True, check=True)
     assert tuple(map(int, said.stdout.split("."))) >= (5, 1), said.stdout
-    test_clients.run(conn, path, (_PLATFORMS / "bin",))
+    test_clients.run(conn, path, _PLATFORMS / "bin")
 
 
 def _words(xml: str) -> list[tuple[str, str]]:
