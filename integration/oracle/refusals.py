@@ -44,6 +44,7 @@ def clash(given: str, plain: str) -> bool:
     layout.says_no = wanted.says_no
     root = layout.controllers[0]
     pc = root.model == "pci-root"
+    off = root.hotplug == "off" or (wanted.default == "no" and root.hotplug != "on")
     staying = any((item.get("hotplug") or wanted.default) == "no" and _can_go(item, pc) for item in _devices(given))
     if pc and staying and (root.hotplug == "on" if wanted.default else root.hotplug != "off"):
         return True
@@ -51,7 +52,9 @@ def clash(given: str, plain: str) -> bool:
         setting = device.get("hotplug") or wanted.default
         kind = kind_of(device)
         built_in = device.get("type") == "sata" and device.get("index") == "0" and not pc
-        fixed = built_in or (kind is not None and "fixed" in kind.special)
+        # libvirt puts a USB2 set on the root bus alone
+        rooted = pc and off and (device.get("model") or "").startswith("ich9-")
+        fixed = built_in or rooted or (kind is not None and "fixed" in kind.special)
         if setting == "yes" and fixed:
             return True
         if setting == "no" and attribute(device, "teaming", "type") == "transient":
@@ -104,10 +107,12 @@ def must_fit(given: str) -> bool:
     # without the host bridge, the chipset, the USB companions, the place of a first video card, and those that
     # PCI controllers may take
     slots = 27 - len(stated) - len(controllers)
-    # four slots are left for ports, eight to a slot, of which one may be for a bridge and its slots
+    # four slots are left for ports (two by network cards, which share last), eight to a slot, of which one may be for a
+    # bridge and its slots
+    left = 2 if any(item.tag == "interface" for item in unplaced) else 4
     ports = sum(map(_wants_a_port, unplaced, settings))
     single = sum(bool(attribute(item, "source", "startupPolicy")) for item in unplaced)
     if not layout.x86:
         # there a host's device has a slot of its own
         single += sum("hostdev" in (item.tag, item.get("type")) for item in unplaced)
-    return ports <= 8 * 3 and len(unplaced) - ports <= 8 * (slots - 4 - single)
+    return ports <= 8 * (left - 1) and len(unplaced) - ports <= 8 * (slots - 4 - single)

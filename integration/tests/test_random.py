@@ -103,7 +103,7 @@ _BRIDGE = "".join(
 FOUND = {
     "switch without a port": "<controller type='pci' index='0' model='pcie-root'/>"
     "<controller type='pci' index='1' model='pcie-switch-upstream-port'/>" + _many(1, "rng"),
-    "room for all but the spare port": _many(30, "nic-e1000", "no") + _many(32, "nic-e1000e"),
+    "room for all but the spare port": _many(30, "nic-e1000", "no") + _many(16, "nic-e1000e"),
     "the bridge that a full bridge needs": _BRIDGE + _many(32, "nic-e1000") + _many(1, "rng", "no"),
     "IOMMU whose slot ports had taken": _many(60, "input-keyboard", "no") + "<iommu model='virtio'/>",
     "IOMMU that must stay, likewise": _many(60, "input-keyboard", "no") + "<iommu model='virtio' hotplug='no'/>",
