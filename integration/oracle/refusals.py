@@ -98,6 +98,7 @@ def must_fit(given: str) -> bool:
     layout = Layout(given)
     stated = {device.address.slot for device in layout.devices if device.address.bus == 0}
     controllers = [item for item in domxml.parse(given).iterfind("devices/controller[@type='pci']")]
+    controllers = [item for item in controllers if item.get("index") != "0"]
     stated |= {at.slot for at in map(Address.of, controllers) if at and at.bus == 0}
     unplaced = [item for item in _devices(given) if Address.of(item) is None]
     settings = [item.get("hotplug") or layout.default for item in unplaced]
@@ -107,12 +108,15 @@ def must_fit(given: str) -> bool:
     # without the host bridge, the chipset, the USB companions, the place of a first video card, and those that
     # PCI controllers may take
     slots = 27 - len(stated) - len(controllers)
-    # four slots are left for ports (two by network cards, which share last), eight to a slot, of which one may be for a
-    # bridge and its slots
-    left = 2 if any(item.tag == "interface" for item in unplaced) else 4
     ports = sum(map(_wants_a_port, unplaced, settings))
     single = sum(bool(attribute(item, "source", "startupPolicy")) for item in unplaced)
     if not layout.x86:
         # there a host's device has a slot of its own
         single += sum("hostdev" in (item.tag, item.get("type")) for item in unplaced)
-    return ports <= 8 * (left - 1) and len(unplaced) - ports <= 8 * (slots - 4 - single)
+    staying = len(unplaced) - ports
+    if staying <= slots - 4:
+        return ports <= 8 * 3
+    # devices that share leave four slots (two if network cards are among them, which share last): eight ports or one
+    # other controller to a slot, of which one may be for a bridge that libvirt adds
+    left = 2 if any(item.tag == "interface" for item in unplaced) else 4
+    return ports + 8 * len(controllers) <= 8 * (left - 1) and staying <= 8 * (slots - 4 - single)
