@@ -189,11 +189,11 @@ def paused(partial: str, name: str, directory: Path) -> str:
 
     ``DIRECTORY/NAME`` in the XML is a file there, or what a filesystem device shows the directory of that name.
     """
-    for name in set(re.findall(r"DIRECTORY/([\w-]+)", partial)):
-        if name.startswith("filesystem"):
-            (directory / name).mkdir()
+    for file in set(re.findall(r"DIRECTORY/([\w-]+)", partial)):
+        if file.startswith("filesystem"):
+            (directory / file).mkdir()
         else:
-            with (directory / name).open("wb") as empty:
+            with (directory / file).open("wb") as empty:
                 empty.truncate(_FILE_SIZE)
     arch, kind = domxml.kind(partial)
     partial = partial.replace("DIRECTORY", str(directory))
