@@ -238,9 +238,9 @@ def home(label: str) -> Iterator[tuple[str, Path]]:
     try:
         yield name, directory
     except (GuestError, AssertionError) as error:
-        kept = FAILED / label
-        shutil.rmtree(kept, ignore_errors=True)
+        kept = FAILED / name  # not the label: workers that fail at once must not share it
         FAILED.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(kept, ignore_errors=True)
         shutil.move(directory, kept)
         error.add_note(f"its files, with console.log: {kept}")
         raise
