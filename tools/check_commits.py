@@ -6,19 +6,12 @@ the one in tools/commit-rule-since; merges are left out. Exit status 1 names eac
 """
 
 import re
-import subprocess
 import sys
-from pathlib import Path
 
-TOP = Path(__file__).resolve().parent.parent
-SINCE = (TOP / "tools/commit-rule-since").read_text().split()[0]
+import series
+
+SINCE = (series.TOP / "tools/commit-rule-since").read_text().split()[0]
 COLUMNS = 72
-
-
-def git(*args: str) -> str:
-    """Return what git prints."""
-    command = ["git", "-c", "safe.directory=*", *args]
-    return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=True).stdout
 
 
 def wrong(message: str) -> str:
@@ -34,8 +27,8 @@ def wrong(message: str) -> str:
 def main() -> int:
     """Check the commits, and return 1 if one is wrong."""
     try:
-        log = git("log", "--no-merges", "--format=%h%x00%B%x01", f"{SINCE}..HEAD")
-    except subprocess.CalledProcessError:
+        log = series.run("git", "log", "--no-merges", "--format=%h%x00%B%x01", f"{SINCE}..HEAD", cwd=series.TOP)
+    except series.Failure:
         print(f"the history before {SINCE} is missing here (a shallow clone?): messages are not checked")
         return 0
     commits = [entry.strip().split("\0") for entry in log.split("\1") if entry.strip()]
