@@ -44,16 +44,17 @@ def clash(given: str, plain: str) -> bool:
     layout.says_no = wanted.says_no
     root = layout.controllers[0]
     pc = root.model == "pci-root"
-    off = root.hotplug == "off" or (wanted.default == "no" and root.hotplug != "on")
+    # What is on an i440fx's root bus stays; the target wins over the feature.
+    off = pc and (root.hotplug == "off" or (wanted.default == "no" and root.hotplug != "on"))
     staying = any((item.get("hotplug") or wanted.default) == "no" and _can_go(item, pc) for item in _devices(given))
-    if pc and staying and (root.hotplug == "on" if wanted.default else root.hotplug != "off"):
+    if pc and staying and not off:
         return True
     for device in _devices(given):
         setting = device.get("hotplug") or wanted.default
         kind = kind_of(device)
         built_in = device.get("type") == "sata" and device.get("index") == "0" and not pc
         # libvirt puts a USB2 set on the root bus alone
-        rooted = pc and off and (device.get("model") or "").startswith("ich9-")
+        rooted = off and (device.get("model") or "").startswith("ich9-")
         fixed = built_in or rooted or (kind is not None and "fixed" in kind.special)
         if setting == "yes" and fixed:
             return True
@@ -74,7 +75,7 @@ def clash(given: str, plain: str) -> bool:
             continue  # there is none in the domain without settings, either
         # libvirt makes a port for it, on machines that have ports, if a port has such a slot: on q35 an off one
         made = not pc and layout.x86 and bus not in buses and stated.address.slot == 0
-        root_off = pc and bus == 0 and wanted.default == "no" and root.hotplug != "on"
+        root_off = off and bus == 0
         unsafe = can_unplug(layout, stated.address) and not root_off
         if setting == "no" and unsafe and not made:
             return True
@@ -97,7 +98,7 @@ def must_fit(given: str) -> bool:
     """Say whether there is room for all devices, however they are placed; False if it cannot be told so simply."""
     layout = Layout(given)
     stated = {device.address.slot for device in layout.devices if device.address.bus == 0}
-    controllers = [item for item in domxml.parse(given).iterfind("devices/controller[@type='pci']")]
+    controllers = domxml.parse(given).findall("devices/controller[@type='pci']")
     controllers = [item for item in controllers if item.get("index") != "0"]
     stated |= {at.slot for at in map(Address.of, controllers) if at and at.bus == 0}
     unplaced = [item for item in _devices(given) if Address.of(item) is None]
