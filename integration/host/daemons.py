@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import re
@@ -36,6 +37,9 @@ _IDLE = 30
 
 _LIMIT = 60
 """Seconds that a daemon may take to start or to end; libvirt itself gives it 30 to end in order."""
+
+_PR_SET_CHILD_SUBREAPER = 36
+"""From linux/prctl.h."""
 
 _BIND = 'for dir in etc var run; do mount --bind "$1/$dir" "$0/$dir" || exit; done; shift; exec "$@"'
 _COMPANIONS = ["virtnetworkd", "virtstoraged", "virtsecretd", "virtnodedevd"]
@@ -139,6 +143,38 @@ def _peer(connection: socket.socket) -> int:
     return pid
 
 
+def _reaped(command: list[str | Path], env: dict[str, str]) -> tuple[int, str]:
+    """Run what starts a daemon, and return its exit status and its output.
+
+    A process stays behind that reaps the daemon and its guests when they end. libvirt waits for that when it destroys
+    a guest, and in a container process 1 may take seconds or never do it.
+    """
+    read, write = os.pipe()
+    if os.fork():
+        os.close(write)
+        with os.fdopen(read) as pipe:
+            status, _, output = pipe.read().partition("\n")
+        return int(status or 1), output
+    os.setsid()
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    limit = 2 * _LIMIT
+    try:
+        done = subprocess.run(
+            command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=limit
+        )
+        answer = f"{done.returncode}\n{done.stdout}{done.stderr}"
+    except (OSError, subprocess.SubprocessError) as error:
+        answer = f"1\n{error}"
+    os.write(write, answer.encode())
+    os.chdir("/")
+    os.closerange(0, os.sysconf("SC_OPEN_MAX"))  # the lock and the connections of _hold() among them
+    try:
+        while True:
+            os.wait()
+    except ChildProcessError:
+        os._exit(0)
+
+
 def _start(host: Host, daemon: str, program: Path) -> None:
     """Start a daemon; returns when it is ready."""
     log = host.logs / f"{daemon}.log"
@@ -160,16 +196,14 @@ def _start(host: Host, daemon: str, program: Path) -> None:
     seen = BUILD / log.relative_to(host.top) if SYSTEM else log
     env.setdefault("LIBVIRT_LOG_OUTPUTS", f"3:file:{seen}")
     for _ in range(100):
-        done = subprocess.run(
-            command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=2 * _LIMIT
-        )
+        status, output = _reaped(command, env)
         # One that is just ending has no socket any more, but its pid file.
-        if done.returncode == 0 or "pidfile" not in done.stderr:
+        if status == 0 or "pidfile" not in output:
             break
         time.sleep(0.1)
-    if done.returncode:
+    if status:
         last = log.read_text(errors="replace").splitlines()[-5:] if log.exists() else []
-        _die("\n".join([f"{daemon} does not start (see {log}):", *last, (done.stdout + done.stderr).strip()]))
+        _die("\n".join([f"{daemon} does not start (see {log}):", *last, output.strip()]))
 
 
 def _hold(host: Host, daemon: str, build: str) -> None:
