@@ -358,6 +358,23 @@ def test_yes(place: Definition) -> None:
         assert (status, "its place is fixed" in said) == (1, True), said
 
 
+@pytest.mark.parametrize(
+    ("device", "order"),
+    [
+        ("vda", "disks vda, vdb ... in another order: vdb, vdc, vda"),
+        ("vdc", ""),
+        ("52:54:00:00:00:01", "eth1 ... with net.ifnames=0 in another order: 52:54:00:00:00:02, 52:54:00:00:00:01"),
+    ],
+)
+def test_order_of_devices(place: Definition, device: str, order: str) -> None:
+    """A device that moves behind a port comes last for Linux: set says the new order of disks, and of eth0, eth1."""
+    disks = "".join(f"<disk type='file'><source file='/nowhere'/><target dev='vd{letter}'/></disk>" for letter in "abc")
+    cards = "".join(map(snippets.nic, (1, 2)))
+    place.define(place.xml(snippets.domain(disks + cards)))
+    said = change(place.name, "yes", "--device", device, "--reassign", "--rename-nics")
+    assert ("in another order" in said, order in said) == (bool(order), True)
+
+
 @pytest.mark.parametrize("case", [*directory("facts"), *directory("settings")], ids=lambda case: case.name)
 def test_verdicts_are_the_rules(place: Definition, case: Case, tmp_path: Path) -> None:
     """Wherever a device sits, it is said to stay exactly if it does by the rules that were measured."""
