@@ -19,7 +19,7 @@ from pathlib import Path
 
 import libvirt
 
-from bench import boot, build, capacity, define, memory
+from bench import boot, build, capacity, define, memory, scale
 from bench.setup import Bench, Json, description, prepare
 from integration.guest.running import GuestError
 
@@ -29,6 +29,7 @@ _CASES: dict[str, Callable[[Bench], Json]] = {
     "boot": boot.measure,
     "capacity": capacity.measure,
     "memory": memory.measure,
+    "scale": scale.measure,
     "clone": build.measure,
 }
 
@@ -50,6 +51,7 @@ def document(results: Json) -> str:
         ("Capacity", "capacity", capacity.show),
         ("Memory of QEMU, when the guest's first program runs", "boot", boot.show_memory),
         ("Memory of the daemon", "memory", memory.show),
+        ("Many domains", "scale", scale.show),
         ("Build", "clone", build.show),
         ("Checks", "stages", build.show_stages),
         ("Checks of version 1 of the series", "stages_version_1", build.show_stages),
