@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import libvirt
 
@@ -55,13 +56,17 @@ def _definable(bench: Bench, count: int, placement: str) -> str:
     return ""
 
 
-def _holds(bench: Bench, count: int, placement: str) -> str:
-    """Boot a guest whose root tries to eject every slot. Gives why it is not as it should be, or nothing."""
+def _holds(bench: Bench, count: int, placement: str, driven: dict[int, int]) -> str:
+    """Boot a guest whose root tries to eject every slot. Return why it is not as it should be, or nothing.
+
+    ``driven`` gets the number of devices for which the guest has a driver: others it sees and cannot use.
+    """
     side = bench.side(placement)
     words = "probe.eject=all probe.end=idle"
     try:
         with running(side.conn, side.events, domain(count, placement), bench.machine, words, "capacity") as guest:
             guest.done(TIMEOUT)
+            driven[count] = sum(bool(seen.driver) for seen in guest.report.before.values() if seen.ident[:4] == "1af4")
             verdicts = [v for alias, v in judge(guest).items() if alias in guest.started_with]
     except (GuestError, libvirt.libvirtError) as error:
         return str(error).splitlines()[0]
@@ -91,13 +96,14 @@ def _capacity(bench: Bench, placement: str) -> Json:
         return found
     deadline = time.monotonic() + BUDGET
     good, bad = 0, definable + 1
-    boots = works(_holds)
+    driven: dict[int, int] = {}
+    boots = works(partial(_holds, driven=driven))
     if boots(definable):
-        return found | {"good": definable, "bad": definable + 1, "why": found["refusal"]}
+        return found | {"good": definable, "bad": definable + 1, "why": found["refusal"], "driven": driven[definable]}
     bad = definable
     while bad - good > _STEP and time.monotonic() < deadline:
         good, bad = highest(good, bad, max(_STEP, (bad - good) // 2), boots)
-    return found | {"good": good, "bad": bad, "why": reasons[bad]}
+    return found | {"good": good, "bad": bad, "why": reasons[bad], "driven": driven.get(good, 0)}
 
 
 def measure(bench: Bench) -> Json:
@@ -111,11 +117,19 @@ def show(found: Json) -> list[str]:
     for placement, title in TITLES.items():
         of = found[placement]
         if "good" in of:
-            rows.append([title, str(of["definable"]), str(of["good"]), f"{of['bad']}: {of['why']}"])
+            driven = str(of.get("driven", ""))
+            rows.append([title, str(of["definable"]), str(of["good"]), driven, f"{of['bad']}: {of['why']}"])
         else:
-            rows.append([title, str(of["definable"]), "not tried", of["refusal"]])
-    lines = table(["placement", "can be defined", "booted, none unpluggable", "the next that was tried"], rows)
-    lines[1] = "| --- | --: | --: | --- |"
+            rows.append([title, str(of["definable"]), "not tried", "", of["refusal"]])
+    head = [
+        "placement",
+        "can be defined",
+        "booted, none unpluggable",
+        "of these with a driver",
+        "the next that was tried",
+    ]
+    lines = table(head, rows)
+    lines[1] = "| --- | --: | --: | --: | --- |"
     return [
         *lines,
         "",

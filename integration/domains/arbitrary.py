@@ -105,6 +105,26 @@ def topologies(draw: st.DrawFn) -> Topology:
 
 
 @st.composite
+def expanders(draw: st.DrawFn) -> Topology:
+    """Make up root ports on an expander bus, on which topologies() seldom has a device: off ones are not safe there."""
+    expander = f"model='pcie-expander-bus'><target busNr='128'/>{_pci(0, 2)}</controller>"
+    made = Topology(
+        ["<controller type='pci' index='0' model='pcie-root'/>", f"<controller type='pci' index='1' {expander}"],
+        ["pcie-root", "pcie-expander-bus"],
+        {(0, 2)},
+    )
+    for index in range(2, draw(st.integers(2, 5)) + 1):
+        bus = draw(st.sampled_from([1, 1, 0]))
+        made.taken.add((bus, index + 1))
+        made.parts.append(
+            f"<controller type='pci' index='{index}' model='pcie-root-port'>{draw(_HOTPLUG)}{_pci(bus, index + 1)}"
+            "</controller>"
+        )
+        made.models.append("pcie-root-port")
+    return made
+
+
+@st.composite
 def domains(draw: st.DrawFn, of: str = "") -> str:
     """Make up a domain, of the architecture ``of`` if that is not empty. Each of its devices has an alias."""
     machine = draw(st.sampled_from(_OF[of]))
@@ -116,7 +136,8 @@ def domains(draw: st.DrawFn, of: str = "") -> str:
     kinds = sorted(device.name for device in here if device.name not in once)
     numbers = iter(range(1, 1000))
     if machine != "pc":
-        topology = draw(st.one_of(st.just(Topology([], ["pcie-root"])), topologies()))
+        ways = [st.just(Topology([], ["pcie-root"])), topologies(), *[expanders()] * (of == "x86_64")]
+        topology = draw(st.one_of(ways))
     else:
         root = f"<controller type='pci' index='0' model='pci-root'>{draw(_HOTPLUG)}</controller>"
         bridge = "<controller type='pci' index='1' model='pci-bridge'/>"

@@ -149,9 +149,15 @@ def daemon(request: pytest.FixtureRequest) -> Iterator[Exchanged]:
 
 
 @pytest.fixture(scope="session")
-def events(conn: libvirt.virConnect) -> connection.Events:
-    """The devices that guests lost, as events tell."""
+def lost(conn: libvirt.virConnect) -> connection.Events:
+    """The devices that domains lost, as events tell."""
     return connection.Events(conn)
+
+
+@pytest.fixture(scope="session")
+def events(lost: connection.Events) -> connection.Events:
+    """The same for tests that boot a guest, which this fixture marks."""
+    return lost
 
 
 @pytest.fixture(scope="session")

@@ -30,16 +30,12 @@ _NUMBERS = [
     for index in range(1000 if NIGHTLY else count)
 ]
 _OTHER_VIRT = ("armv7l", "riscv64", "loongarch64")
-_FACTS = [
-    (case, arch) for case in directory("facts") for arch in (case.arch, *_OTHER_VIRT * (case.name == "facts/virt"))
+_CASES = [
+    (case, arch)
+    for case in [*directory("facts"), *directory("settings")]
+    for arch in (case.arch, *_OTHER_VIRT * (case.name == "facts/virt"))
 ]
 _TURNS = range(8 if NIGHTLY else 1)
-
-
-@pytest.fixture(scope="module")
-def lost(conn: libvirt.virConnect) -> connection.Events:
-    """The devices that QEMU says were deleted; not the fixture "events", which marks tests that boot a guest."""
-    return connection.Events(conn)
 
 
 @pytest.mark.parametrize(("arch", "number"), _NUMBERS)
@@ -60,9 +56,12 @@ def test_random_domains(
     assert outcome.writes, f"QEMU ended by itself each time: {outcome.ended}"
 
 
-@pytest.mark.parametrize(("case", "arch"), _FACTS, ids=[f"{case.name}-{arch}" for case, arch in _FACTS])
-def test_facts(conn: libvirt.virConnect, lost: connection.Events, case: Case, arch: str) -> None:
-    """Without a guest the known ways remove what a guest's root does (test_facts.py), on all virt machines."""
+@pytest.mark.parametrize(("case", "arch"), _CASES, ids=[f"{case.name}-{arch}" for case, arch in _CASES])
+def test_cases(conn: libvirt.virConnect, lost: connection.Events, case: Case, arch: str) -> None:
+    """Without a guest the known ways remove what a guest's root does (test_facts.py, test_settings.py).
+
+    That is so on all virt machines.
+    """
     qemu = connection.version(connection.emulator(arch))
     if case.name == "facts/virt-ged" and qemu < (10, 1):
         with pytest.raises(libvirt.libvirtError, match="not found"):
