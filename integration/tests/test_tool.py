@@ -363,7 +363,7 @@ def test_yes(place: Definition) -> None:
     [
         ("vda", "disks vda, vdb ... in another order: vdb, vdc, vda"),
         ("vdc", ""),
-        ("52:54:00:00:00:01", "eth1 ... with net.ifnames=0 in another order: 52:54:00:00:00:02, 52:54:00:00:00:01"),
+        ("52:54:00:00:00:01", "with net.ifnames=0 in another order: 52:54:00:00:00:02, 52:54:00:00:00:01"),
     ],
 )
 def test_order_of_devices(place: Definition, device: str, order: str) -> None:
