@@ -21,7 +21,7 @@ import libvirt
 
 from bench import boot, build, capacity, define, memory, scale
 from bench.setup import Bench, Json, description, prepare
-from integration.guest.running import GuestError
+from integration.host.scratch import GuestError
 
 _HERE = Path(__file__).parent
 _CASES: dict[str, Callable[[Bench], Json]] = {

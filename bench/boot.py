@@ -11,9 +11,11 @@ from bench.domains import PLACEMENTS, domain
 from bench.setup import Bench, Json, cpu_seconds
 from bench.tables import ratio, table
 from integration.domains.pci import Address, secondary_bus
+from integration.guest.boot import running
 from integration.guest.report import Report
-from integration.guest.running import Guest, GuestError, running
+from integration.guest.running import Guest
 from integration.host import daemons
+from integration.host.scratch import GuestError
 
 TIMEOUT = 240.0
 """Seconds after which a guest is given up."""

@@ -12,8 +12,9 @@ from bench.domains import domain
 from bench.setup import Bench, Json
 from bench.tables import table
 from integration.domains import domxml
-from integration.guest.running import GuestError, home, running
+from integration.guest.boot import running
 from integration.host import connection
+from integration.host.scratch import GuestError, scratch
 from integration.oracle.verdict import judge
 
 TIMEOUT = 150.0
@@ -46,7 +47,7 @@ def highest(good: int, bad: int, step: int, works: Callable[[int], bool]) -> tup
 def _definable(bench: Bench, count: int, placement: str) -> str:
     """Define a domain and remove it again. Gives why not, or nothing."""
     side = bench.side(placement)
-    with home("capacity") as (name, directory):
+    with scratch("capacity") as (name, directory):
         whole = domxml.complete(domain(count, placement), name, bench.machine)
         domxml.give_disks(whole, directory)
         try:

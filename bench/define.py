@@ -15,8 +15,8 @@ from bench.domains import domain
 from bench.setup import Bench, Json, Side
 from bench.tables import ratio, table
 from integration.domains import definitions, domxml
-from integration.guest.running import home
 from integration.host import connection
+from integration.host.scratch import scratch
 
 SIZES = (1, 8, 32, 128, 200)
 _CALL = "qemuDomainDefineXMLFlags"
@@ -45,7 +45,7 @@ def _seconds(side: Side, xml: str) -> float:
 def _wall(bench: Bench, rounds: int) -> dict[str, list[float]]:
     """Define on all in turn; give the medians in milliseconds, by size."""
     found: dict[str, list[float]] = {name: [] for name in _VARIANTS}
-    with home("define") as (name, directory):
+    with scratch("define") as (name, directory):
         for count in SIZES:
             domains = [(side, _xml(count, placement, name, directory)) for _, side, placement in _variants(bench)]
             taken = [[_seconds(side, xml) for side, xml in domains] for _ in range(rounds)]
@@ -60,7 +60,7 @@ def _instructions(side: Side, placements: list[str], sizes: tuple[int, ...], rou
     virsh with qemu:///embed runs the same driver as the daemon, in one process. Its first
     definition, which asks QEMU what it can do, is not counted.
     """
-    with home("callgrind") as (name, directory):
+    with scratch("callgrind") as (name, directory):
         commands = []
         for number, (count, placement) in enumerate([(1, "stock"), *((c, p) for p in placements for c in sizes)]):
             file = directory / f"{number}.xml"

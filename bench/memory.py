@@ -9,8 +9,8 @@ from bench.domains import domain
 from bench.setup import Bench, Json, Side, restarted
 from bench.tables import ratio, table
 from integration.domains import definitions, domxml
-from integration.guest.running import home
 from integration.host import connection, daemons
+from integration.host.scratch import scratch
 
 _DEVICES = 24
 _WARM_UP = 10
@@ -19,7 +19,7 @@ _WARM_UP = 10
 def _growth(side: Side, placement: str, domains: int) -> float:
     """Define that many domains on a daemon that has just started; give its growth for each in KiB."""
     defined = []
-    with home("memory") as (name, directory):
+    with scratch("memory") as (name, directory):
         try:
             for number in range(_WARM_UP + domains):
                 whole = definitions.named(domain(_DEVICES, placement), f"{name}-{number}", str(uuid4()))

@@ -16,8 +16,8 @@ from bench.domains import domain
 from bench.setup import Bench, Json, Side, cpu_seconds, restarted
 from bench.tables import ratio, table
 from integration.domains import definitions, domxml
-from integration.guest.running import home
 from integration.host import connection
+from integration.host.scratch import scratch
 
 _DEVICES = 24
 _TOOL = "virt-pci-hotplug"
@@ -33,7 +33,7 @@ COMMANDS = {
 @contextmanager
 def _defined(side: Side, count: int) -> Iterator[list[str]]:
     """Have that many domains defined as stock places them, and give their names."""
-    with home("scale") as (name, directory):
+    with scratch("scale") as (name, directory):
         kept: list[libvirt.virDomain] = []
         try:
             for number in range(count):

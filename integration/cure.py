@@ -12,7 +12,7 @@ import sys
 import libvirt
 
 from integration.guest.accel import machine
-from integration.guest.running import living
+from integration.guest.boot import living
 from integration.host import connection
 from integration.oracle.cases import load
 from integration.oracle.verdict import ATTEMPTS, attack, judge, unattacked

@@ -27,11 +27,12 @@ from integration.domains.domxml import Machine
 from integration.domains.layout import Device, Layout
 from integration.domains.standin import stand_in
 from integration.guest.accel import accel
+from integration.guest.boot import running
 from integration.guest.debian import FetchError
 from integration.guest.image import image
 from integration.guest.report import Report
-from integration.guest.running import GuestError, running
 from integration.host import connection
+from integration.host.scratch import GuestError
 from integration.oracle.verdict import Verdict, attack, judge
 
 DOMAIN = Path(__file__).with_name("data") / "demo.xml"

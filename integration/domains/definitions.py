@@ -11,8 +11,8 @@ import libvirt
 
 from integration.domains import domxml
 from integration.domains.domxml import Machine
-from integration.guest.running import home
 from integration.host import connection
+from integration.host.scratch import scratch
 
 
 def machine(arch: str = "x86_64", kind: str = "q35") -> Machine:
@@ -58,7 +58,7 @@ class Definition:
 @contextmanager
 def place(conn: libvirt.virConnect, label: str) -> Iterator[Definition]:
     """Give a place for one definition, and remove what is defined there in the end."""
-    with home(label) as (name, _):
+    with scratch(label) as (name, _):
         definition = Definition(conn, name)
         try:
             yield definition

@@ -10,8 +10,9 @@ from pathlib import Path
 import libvirt
 
 from integration.domains.domxml import Machine
-from integration.guest.running import GuestError, running
+from integration.guest.boot import running
 from integration.host import connection
+from integration.host.scratch import GuestError
 from integration.paths import BUILD
 
 _PROBE_SECONDS = 6.0

@@ -1,14 +1,12 @@
-"""Real guests: started on the private daemon, listened to, judged, and always removed again."""
+"""Real guests on the private daemon: told what to do, and listened to."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -17,23 +15,15 @@ from xml.etree import ElementTree
 import libvirt
 import libvirt_qemu
 
-from integration.domains import domxml
-from integration.domains.domxml import Machine
 from integration.domains.layout import Layout
-from integration.guest.image import image
 from integration.guest.report import Report
 from integration.host import connection
-from integration.paths import FAILED, RUNS
+from integration.host.scratch import GuestError
 
 TIMEOUT = 600.0
 """Seconds that a guest may take to do all it was told; it takes 8 to 60 under TCG on an idle machine."""
 
 _TICK = 0.05
-_numbers = itertools.count(1)
-
-
-class GuestError(RuntimeError):
-    """A guest stopped or fell silent before it had said what it was asked for."""
 
 
 class Guest:
@@ -223,97 +213,3 @@ def _ids(buses: list[dict[str, Any]]) -> Iterator[str]:
                 yield device["qdev_id"]
             if "pci_bridge" in device:
                 yield from _ids([device["pci_bridge"]])
-
-
-@contextmanager
-def home(label: str) -> Iterator[tuple[str, Path]]:
-    """Give an unused domain name and a directory for its files, removed in the end.
-
-    If a guest or an assertion fails it is kept below FAILED, and the error says where its console is.
-    """
-    name = f"{connection.PREFIX}{os.getpid()}-{next(_numbers)}-{label}"
-    directory = RUNS / name
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    try:
-        yield name, directory
-    except (GuestError, AssertionError) as error:
-        kept = FAILED / name  # not the label: workers that fail at once must not share it
-        FAILED.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(kept, ignore_errors=True)
-        shutil.move(directory, kept)
-        error.add_note(f"its files, with console.log: {kept}")
-        raise
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def through(directory: Path) -> dict[str, str]:
-    """Give the parameter of a migration through a socket there: daemons that look for a port take each other's."""
-    return {libvirt.VIR_MIGRATE_PARAM_URI: f"unix:{directory}/migration"}
-
-
-@contextmanager
-def running(
-    conn: libvirt.virConnect,
-    events: connection.Events,
-    partial: str,
-    machine: Machine,
-    words: str,
-    label: str,
-    persistent: bool = False,
-) -> Iterator[Guest]:
-    """Run a guest made of a partial domain XML, told what to do by ``words`` (see guest/init).
-
-    ``DIRECTORY`` in the XML is the directory of its files; with ``persistent`` it is defined, too. With
-    ``probe.end=ask`` among the words it is connected.
-    However the block ends, the guest is destroyed and its files are removed; should this process
-    be killed, the daemon destroys it.
-    """
-    boots = image(machine.arch)
-    with home(label) as (name, directory):
-        domain_xml = domxml.complete(partial.replace("DIRECTORY", str(directory)), name, machine)
-        ask = "probe.end=ask" in words
-        console = domxml.bootable(domain_xml, boots, words, directory, "pty" if ask else "file")
-        xml = domxml.text(domain_xml)
-        flags = libvirt.VIR_DOMAIN_START_AUTODESTROY
-        domain = conn.defineXMLFlags(xml) if persistent else conn.createXML(xml, flags)
-        try:
-            if persistent:
-                domain.createWithFlags(flags)
-            guest = Guest(domain, events, console)
-            if ask:
-                guest.connect()
-            try:
-                yield guest
-            finally:
-                guest.disconnect()
-        finally:
-            connection.discard(domain)
-
-
-@contextmanager
-def living(
-    conn: libvirt.virConnect, events: connection.Events, partial: str, machine: Machine, words: str, label: str
-) -> Iterator[Guest]:
-    """Run a guest like running(), but one that is defined, may leave and come back, and does as eject() says.
-
-    In the end its ``domain``, which may be another object by then, is destroyed and undefined; should this process be
-    killed, sweep() does that later.
-    """
-    boots = image(machine.arch)
-    with home(label) as (name, directory):
-        domain_xml = domxml.complete(partial, name, machine)
-        console = domxml.bootable(domain_xml, boots, f"{words} probe.end=ask", directory, "pty")
-        domain = conn.defineXML(domxml.text(domain_xml))
-        try:
-            domain.create()
-            guest = Guest(domain, events, console)
-        except BaseException:
-            connection.discard(domain)
-            raise
-        try:
-            yield guest
-        finally:
-            guest.disconnect()
-            connection.discard(guest.domain)

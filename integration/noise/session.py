@@ -16,8 +16,9 @@ from integration.domains.definitions import machine
 from integration.domains.devices import kind_of
 from integration.domains.layout import Device
 from integration.domains.pci import Address
-from integration.guest.running import Guest, home
+from integration.guest.running import Guest
 from integration.host import connection
+from integration.host.scratch import scratch
 from integration.noise.hardware import PLATFORMS, Hardware
 from integration.noise.qtest import Access, Ended, Qtest
 from integration.oracle.cases import place
@@ -219,7 +220,7 @@ def paused(partial: str, name: str, directory: Path) -> str:
 @contextmanager
 def session(conn: libvirt.virConnect, events: connection.Events, partial: str, label: str) -> Iterator[Session]:
     """Start a partial domain without running it. In the end it is destroyed, and its files are removed."""
-    with home(label) as (name, directory):
+    with scratch(label) as (name, directory):
         domain = conn.createXML(paused(partial, name, directory), _PAUSED)
         try:
             one = Session(domain, events, directory)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from integration.guest.pool import Result
 from integration.oracle.cases import Case, place
 from integration.oracle.rules import stays
+from integration.oracle.runner import Result
 from integration.oracle.verdict import unattacked
 from integration.paths import FAILED
 

@@ -16,11 +16,11 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 from integration.domains import definitions
 from integration.domains.definitions import Definition
-from integration.guest.pool import Pool
 from integration.guest.running import TIMEOUT
 from integration.host import connection, daemons
 from integration.host.exchanged import Exchanged
 from integration.oracle.cases import Case
+from integration.oracle.runner import Pool
 from integration.paths import BUILD
 
 

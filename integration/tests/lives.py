@@ -18,11 +18,13 @@ from integration.domains import definitions
 from integration.domains.layout import Layout
 from integration.domains.snippets import cut
 from integration.guest.accel import machine
-from integration.guest.pool import Result
-from integration.guest.running import Guest, home, living
+from integration.guest.boot import living
+from integration.guest.running import Guest
 from integration.host import connection
+from integration.host.scratch import scratch
 from integration.oracle import expectations
 from integration.oracle.cases import Case, directory
+from integration.oracle.runner import Result
 from integration.oracle.verdict import judge
 
 INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
@@ -156,7 +158,7 @@ INTERNAL_REVERT = "is writable but does not support snapshots"
 
 def revert_to_internal(conn: libvirt.virConnect, feature: str) -> None:
     """Make an internal snapshot of a domain that runs nothing but its firmware, and go back to it."""
-    with definitions.place(conn, "internal") as place, home("qcow2") as (_, directory):
+    with definitions.place(conn, "internal") as place, scratch("qcow2") as (_, directory):
         disk = directory / "disk.qcow2"
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "8M"], check=True)
         place.define(place.xml(UNSET.format(feature=feature, format="qcow2", source=f"<source file='{disk}'/>")))

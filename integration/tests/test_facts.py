@@ -12,12 +12,12 @@ import libvirt
 import pytest
 
 from integration.guest.accel import machine
-from integration.guest.pool import Pool
-from integration.guest.running import living
+from integration.guest.boot import living
 from integration.host import connection
 from integration.oracle import expectations
 from integration.oracle.cases import Case, directory
 from integration.oracle.rules import stays
+from integration.oracle.runner import Pool
 from integration.oracle.verdict import ATTEMPTS, attack, judge
 from integration.paths import NIGHTLY
 

@@ -7,11 +7,12 @@ import pytest
 
 from integration.domains.snippets import ALL_OFF
 from integration.guest.accel import machine
-from integration.guest.pool import Pool
-from integration.guest.running import home, running
+from integration.guest.boot import running
 from integration.host import connection
+from integration.host.scratch import scratch
 from integration.oracle import expectations
 from integration.oracle.cases import Case, directory
+from integration.oracle.runner import Pool
 from integration.oracle.verdict import judge
 
 _VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"
@@ -50,7 +51,7 @@ def test_boots_from_a_shared_slot(case: Case, pool: Pool) -> None:
 def test_existing_nvram(conn: libvirt.virConnect, events: connection.Events) -> None:
     """Firmware whose variables tell of a disk behind a port finds it on the root bus, where the setting put it."""
     made, words = machine(conn, events), "probe.eject=all probe.end=idle"
-    with home("nvram") as (_, directory), open(_VARIABLES, "rb") as template:
+    with scratch("nvram") as (_, directory), open(_VARIABLES, "rb") as template:
         nvram = directory / "kept.fd"
         before, after = (_DOMAIN.format(nvram=nvram, feature=feature) for feature in ("", ALL_OFF))
         with running(conn, events, before, made, words, "nvram-before") as guest:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import pytest
 
 from integration.domains.pci import Address, hotplug_capable
-from integration.guest.pool import Pool
 from integration.oracle.cases import Case, directory
+from integration.oracle.runner import Pool
 
 SETTINGS = directory("settings")
 PORTS = ("-root-port", "-downstream-port")

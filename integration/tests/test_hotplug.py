@@ -28,7 +28,8 @@ from integration.domains.domxml import DISK_SIZE
 from integration.domains.layout import Layout
 from integration.domains.snippets import ALL_OFF, MEMORY, PC, YES, cut, domain, nic
 from integration.guest.accel import machine
-from integration.guest.running import Guest, running
+from integration.guest.boot import running
+from integration.guest.running import Guest
 from integration.host import connection
 from integration.oracle.cases import expected_lines
 from integration.oracle.rules import assert_placed, can_unplug

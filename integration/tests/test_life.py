@@ -23,7 +23,8 @@ import pytest
 from integration.domains import definitions
 from integration.domains.snippets import cut, unplaced
 from integration.guest.accel import machine
-from integration.guest.running import Guest, living
+from integration.guest.boot import living
+from integration.guest.running import Guest
 from integration.host import connection, daemons
 from integration.oracle.verdict import judge
 from integration.tests.lives import (

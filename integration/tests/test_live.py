@@ -10,8 +10,10 @@ import pytest
 
 from integration.domains.domxml import DISK_SIZE
 from integration.guest.accel import machine
-from integration.guest.running import Guest, home, running
+from integration.guest.boot import running
+from integration.guest.running import Guest
 from integration.host import connection
+from integration.host.scratch import scratch
 
 pytestmark = pytest.mark.both
 
@@ -102,7 +104,7 @@ def _come_and_go(guest: Guest, xml: str) -> None:
 
 def test_scsi_disks_come_and_go(guest: Guest) -> None:
     """SCSI disks are hotplugged and unplugged, twice, at a virtio-scsi controller that must stay."""
-    with home("scsi-disk") as (_, directory):
+    with scratch("scsi-disk") as (_, directory):
         disk = Path(directory, "disk.raw")
         with disk.open("wb") as empty:
             empty.truncate(DISK_SIZE)

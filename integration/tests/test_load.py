@@ -15,8 +15,8 @@ from integration.domains.definitions import Definition
 from integration.domains.domxml import DISK_SIZE
 from integration.domains.layout import Layout
 from integration.domains.snippets import NO, YES, domain, nic, stripped
-from integration.guest.running import home
 from integration.host import connection, daemons
+from integration.host.scratch import scratch
 from integration.oracle.rules import assert_placed
 from integration.paths import NIGHTLY
 
@@ -61,7 +61,7 @@ def test_many_clients(conn: libvirt.virConnect, places: list[Definition]) -> Non
             on(client, number).attachDeviceFlags(nic(2000 + number, NO), _LIVE)
         assert refusal.value.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED, refusal.value
 
-    with home("load-disks") as (_, directory):
+    with scratch("load-disks") as (_, directory):
 
         def disk(number: int, name: str) -> str:
             path = directory / f"{number}-{name}.raw"

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import libvirt
 import pytest
 
-from integration.guest.running import Guest, through
+from integration.guest.running import Guest
 from integration.host import connection, daemons
+from integration.host.scratch import through
 from integration.tests.lives import CASES, INACTIVE, alive, attempt, essence, refused
 
 _MIGRATABLE = libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE

@@ -24,8 +24,8 @@ from integration.domains import domxml
 from integration.domains.definitions import Definition
 from integration.domains.devices import all_devices
 from integration.domains.layout import Layout
-from integration.guest.running import home, through
 from integration.host import connection, daemons
+from integration.host.scratch import scratch, through
 from integration.oracle import rules
 from integration.paths import BUILD, DATA, ROOT, RUNS
 from integration.tests import test_clients
@@ -213,7 +213,7 @@ class Ansible:
 def ansible() -> Iterator[Ansible]:
     """Two make-believe hosts."""
     with ExitStack() as stack:
-        name, directory = stack.enter_context(home("ansible"))
+        name, directory = stack.enter_context(scratch("ansible"))
         uris = {host: stack.enter_context(daemons.held(f"--host={host}")) for host in ("y", "z")}
         conns = {host: connection.connect(uri) for host, uri in uris.items()}
         lines = [f"{host} libvirt_uri='{uri}'" for host, uri in uris.items()]

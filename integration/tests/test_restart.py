@@ -16,9 +16,9 @@ import pytest
 
 from integration.domains import definitions, domxml
 from integration.domains.snippets import cut, unplaced
-from integration.guest.running import home
 from integration.host import connection
 from integration.host.exchanged import Exchanged
+from integration.host.scratch import scratch
 from integration.oracle.cases import expected_lines
 from integration.paths import DATA
 
@@ -104,7 +104,7 @@ _OFF_PORT = """
 @pytest.mark.both
 def test_a_qemu_without_the_property(daemon: Exchanged) -> None:
     """With a QEMU that cannot turn hotplug off, a stored domain stays listed, and says why it does not start."""
-    with home("no-property") as (name, directory):
+    with scratch("no-property") as (name, directory):
         emulator = directory / "qemu"
         emulator.write_text(f'#!/bin/sh\nexec {definitions.machine().emulator} "$@"\n')
         emulator.chmod(0o755)

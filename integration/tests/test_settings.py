@@ -5,10 +5,10 @@ from __future__ import annotations
 import libvirt
 import pytest
 
-from integration.guest.pool import Pool
 from integration.host import connection
 from integration.oracle import expectations
 from integration.oracle.cases import Case, directory
+from integration.oracle.runner import Pool
 
 
 @pytest.mark.parametrize("case", directory("settings"), ids=lambda case: case.name)

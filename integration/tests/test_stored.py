@@ -10,9 +10,9 @@ import pytest
 from integration.domains import definitions
 from integration.domains.definitions import Definition
 from integration.domains.snippets import NO, PC, YES, addresses, append, domain, rng, without
-from integration.guest.pool import Pool
 from integration.oracle import expectations, rules
 from integration.oracle.cases import Case, Expected
+from integration.oracle.runner import Pool
 from integration.paths import NIGHTLY
 
 _MANY, _MORE = (200, 16) if NIGHTLY else (100, 8)

@@ -19,9 +19,10 @@ import pytest
 from integration.domains import definitions, domxml
 from integration.domains.snippets import nic
 from integration.guest.accel import machine
-from integration.guest.running import home, living, through
+from integration.guest.boot import living
 from integration.host import connection, daemons
 from integration.host.exchanged import Exchanged
+from integration.host.scratch import scratch, through
 from integration.tests.lives import INACTIVE, edit_image
 
 pytestmark = pytest.mark.guest
@@ -103,7 +104,7 @@ def _check(domain: libvirt.virDomain) -> None:
 def test_comes_back(daemon: Exchanged, partial: str) -> None:
     """From an image, a snapshot, another host with a hook that sees all XML, and after the daemon's end."""
     conn = daemon.become()
-    with home("tainted") as (name, directory), ExitStack() as stack:
+    with scratch("tainted") as (name, directory), ExitStack() as stack:
         whole = domxml.text(definitions.named(partial, name, str(uuid.uuid4())))
         domain = conn.defineXML(whole)
         domain.create()

@@ -28,10 +28,12 @@ from integration.domains.definitions import Definition
 from integration.domains.layout import Layout
 from integration.domains.pci import Address
 from integration.guest.accel import machine
+from integration.guest.boot import bootable
 from integration.guest.image import image
 from integration.guest.report import Report
-from integration.guest.running import Guest, home
+from integration.guest.running import Guest
 from integration.host import connection, daemons
+from integration.host.scratch import scratch
 from integration.oracle import rules
 from integration.oracle.cases import Case, directory
 from integration.oracle.verdict import attack, judge
@@ -128,9 +130,9 @@ def _convert(conn: libvirt.virConnect, events: connection.Events, path: Path) ->
     xml = path.read_text()
     made = machine(conn, events, *domxml.kind(xml))
     words = path.with_suffix(".expected").read_text().splitlines()[0].split()
-    with home(f"convert-{path.stem}") as (name, directory):
+    with scratch(f"convert-{path.stem}") as (name, directory):
         whole = domxml.complete(xml, name, made)
-        console = domxml.bootable(whole, image(made.arch), "probe.end=ask", directory, "pty")
+        console = bootable(whole, image(made.arch), "probe.end=ask", directory, "pty")
         domain = conn.defineXML(domxml.text(whole))
         try:
             domain.create()

@@ -23,9 +23,9 @@ import pytest
 from integration.domains import definitions, domxml
 from integration.domains.layout import Layout
 from integration.domains.snippets import ALL_OFF, PC, cut
-from integration.guest.running import home, through
 from integration.host import connection, daemons
 from integration.host.exchanged import Exchanged
+from integration.host.scratch import scratch, through
 from integration.tests.lives import CASES, FEATURE, INACTIVE, INTERNAL_REVERT, RNG, alive, attempt, revert_to_internal
 
 pytestmark = pytest.mark.guest
@@ -76,7 +76,7 @@ class Park:
 @pytest.fixture
 def park(daemon: Exchanged) -> Iterator[Park]:
     """A place for small domains; the daemon is the patched one in the beginning."""
-    with home("park") as (name, directory):
+    with scratch("park") as (name, directory):
         yield Park(daemon, directory, name)
 
 
@@ -342,7 +342,7 @@ def test_killed(daemon: Exchanged) -> None:
     """Killed while a guest runs and domains are being defined: nothing is half written, and all is as before."""
     conn, case = daemon.become(), CASES["all-but-the-nic"]
     events = connection.Events(conn)
-    with alive(conn, events, case) as guest, home("defined") as (name, _), ThreadPoolExecutor() as pool:
+    with alive(conn, events, case) as guest, scratch("defined") as (name, _), ThreadPoolExecutor() as pool:
         guest.done()
         live, inactive, ids = guest.domain.XMLDesc(), guest.domain.XMLDesc(INACTIVE), guest.ids()
         for _ in range(3):

@@ -13,8 +13,8 @@ import libvirt
 
 from integration.domains.layout import Layout
 from integration.guest.accel import machine
+from integration.guest.boot import living, running
 from integration.guest.report import Report
-from integration.guest.running import living, running
 from integration.host import connection
 from integration.oracle import acpi
 from integration.oracle.cases import Case
