@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementInclude, ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 DISK_SIZE = 8 << 20
@@ -43,6 +43,13 @@ def within(domain: Element, tag: str) -> Element:
 def parse(partial: str) -> Element:
     """Read a domain; the error of malformed XML shows where."""
     return ElementTree.fromstring(partial)
+
+
+def read(path: Path) -> str:
+    """Return the domain in a file with what it includes (XInclude)."""
+    domain = parse(path.read_text())
+    ElementInclude.include(domain, base_url=str(path))
+    return text(domain)
 
 
 def attribute(element: Element, child: str, name: str) -> str:

@@ -168,6 +168,11 @@ class Guest:
         self._tell("only look")
         return self.wait(lambda report: "after" in report.reached)
 
+    def shell(self) -> None:
+        """Let a guest that has done all run a shell for who connects to its console next."""
+        self._tell("shell")
+        self.disconnect()
+
     def reset(self) -> Report:
         """Reset the guest and wait until it has booted again, with an empty report. Its domain must say so."""
         self.report = Report()

@@ -25,22 +25,26 @@ class GuestError(RuntimeError):
 def scratch(label: str) -> Iterator[tuple[str, Path]]:
     """Return an unused domain name and a directory for its files, which is removed in the end.
 
-    If a guest or an assertion fails, the directory is moved below FAILED, and the error says where it is.
+    If a guest or an assertion fails, the directory is moved below FAILED, and the error says where it is. With KEEP in
+    the environment it is moved there in any case.
     """
     name = f"{connection.PREFIX}{os.getpid()}-{next(_numbers)}-{label}"
     directory = RUNS / name
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
+    kept = FAILED / name  # not the label: workers that fail at once must not share it
+    keep = bool(os.environ.get("KEEP"))
     try:
         yield name, directory
     except (GuestError, AssertionError) as error:
-        kept = FAILED / name  # not the label: workers that fail at once must not share it
-        FAILED.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(kept, ignore_errors=True)
-        shutil.move(directory, kept)
+        keep = True
         error.add_note(f"its files, with console.log: {kept}")
         raise
     finally:
+        if keep:
+            FAILED.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.move(directory, kept)
         shutil.rmtree(directory, ignore_errors=True)
 
 
