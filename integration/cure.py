@@ -22,7 +22,7 @@ ORDERS = (ATTEMPTS, ("slot-control", "polite", "acpi", "shpc"))
 
 
 def cured(conn: libvirt.virConnect, events: connection.Events, name: str) -> bool:
-    """Attack a fact's guests; say whether they lost what its ``.expected`` has of a cured QEMU, and nothing else."""
+    """Attack a fact's guests; say whether they lost what its ``.verdicts`` has of a cured QEMU, and nothing else."""
     case = load(DATA / f"facts/{name}.xml")
     made = machine(conn, events, case.arch, case.machine)
     removed: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
 ``NAME.xml`` states the devices, or includes them (XInclude) from ``NAME.devices``, for machines that have the same; an
 ``<os><type>`` in it chooses the machine (else x86_64 q35).
-``NAME.expected`` has a line per device: its alias; whether the guest's root can have QEMU remove it: ``yes``, or more
+``NAME.verdicts`` has a line per device: its alias; whether the guest's root can have QEMU remove it: ``yes``, or more
 exactly by which of verdict.ATTEMPTS first, or ``no`` (``7.2:yes,no`` where it can on QEMU 7.2 only; ``cured`` is
 of integration/cure.py); and the controller that it sits on, as ``place`` names it. A line ``attack:KIND`` has ``done``,
 ``refused`` or ``absent``, and how many targets root found to attack, or ``-``. A new case is these two files.
@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from itertools import compress
 from operator import not_
 from pathlib import Path
-from xml.etree import ElementInclude
 
 from integration.domains import domxml
 from integration.domains.layout import Controller
@@ -23,7 +22,7 @@ from integration.paths import DATA
 
 @dataclass(frozen=True)
 class Expected:
-    """A line of a ``.expected`` file."""
+    """A line of a file of expectations."""
 
     alias: str
     answers: str
@@ -70,23 +69,23 @@ def place(controller: Controller) -> str:
 
 
 def expected_lines(path: Path) -> list[str]:
-    """Give the lines of the ``.expected`` file beside ``path`` without comments. Raises ValueError if there is none."""
-    text = path.with_suffix(".expected").read_text()
+    """Return the lines of a file of expectations without comments. Raises ValueError if there is none."""
+    text = path.read_text()
     lines = [line for line in (line.partition("#")[0].rstrip() for line in text.splitlines()) if line]
     if not lines:
         raise ValueError(f"{path}: nothing is expected of it")
     return lines
 
 
-def load(path: Path) -> Case:
-    """Read the case whose XML file is ``path``.
+def load(path: Path, extension: str = ".verdicts") -> Case:
+    """Read the case whose XML file is ``path``, and the file beside it that has what is expected.
 
     A line that is no expectation raises an error, and so does a device with an alias of which nothing is expected.
     """
-    domain = domxml.parse(path.read_text())
-    ElementInclude.include(domain, base_url=str(path))
-    xml = domxml.text(domain)
-    expected = [Expected(alias, answers, where) for alias, answers, where in map(str.split, expected_lines(path))]
+    xml = domxml.read(path)
+    domain = domxml.parse(xml)
+    lines = expected_lines(path.with_suffix(extension))
+    expected = [Expected(alias, answers, where) for alias, answers, where in map(str.split, lines)]
     attack = [line.alias.startswith("attack:") for line in expected]
     ports = domain.findall("devices/controller[@type='pci']")
     devices = [device for device in domain.iterfind("devices/*") if device not in ports]
@@ -102,6 +101,6 @@ def load(path: Path) -> Case:
     )
 
 
-def directory(name: str) -> list[Case]:
-    """Give all cases of the directory ``name`` below integration/data, by name."""
-    return [load(path) for path in sorted((DATA / name).glob("*.xml"))]
+def directory(name: str, extension: str = ".verdicts") -> list[Case]:
+    """Return all cases of the directory ``name`` below integration/data, by name."""
+    return [load(path, extension) for path in sorted((DATA / name).glob("*.xml"))]

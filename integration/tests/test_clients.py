@@ -1,7 +1,7 @@
 """The commands that docs/clients.md gives for clients, run for real against the private daemon.
 
 A case is ``data/clients/NAME.sh``, which defines the guest called ``$GUEST`` (its disk: ``$DISK``, a file for XML:
-``$XML``), and ``NAME.expected`` beside it: a line per device with its ``hotplug`` attribute (``-`` if it has none)
+``$XML``), and ``NAME.placed`` beside it: a line per device with its ``hotplug`` attribute (``-`` if it has none)
 and the controller that it sits on, and the number of PCI controllers.
 """
 
@@ -49,7 +49,7 @@ def run(conn: libvirt.virConnect, path: Path, first: Path | None = None, **more:
         )
         assert done.returncode == 0, done.stdout + done.stderr
         xml = conn.lookupByName(definition.name).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
-    assert _found(xml) == sorted(map(str.split, expected_lines(path)))
+    assert _found(xml) == sorted(map(str.split, expected_lines(path.with_suffix(".placed"))))
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)

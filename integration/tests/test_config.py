@@ -12,7 +12,6 @@ from integration.domains import definitions, domxml
 from integration.domains.definitions import Definition
 from integration.domains.snippets import ALL_OFF, MEMORY, NO, PC, YES, cut, domain, nic
 from integration.oracle.rules import assert_placed
-from integration.paths import DATA
 
 CONFIG = libvirt.VIR_DOMAIN_AFFECT_CONFIG
 
@@ -216,13 +215,6 @@ def test_acpi_hotplug_by_the_settings(place: Definition, feature: str, setting: 
     told = place.conn.domainXMLToNative("qemu-argv", place.define(xml))
     says_no = bool(feature) or setting == "no"
     assert ("ICH9-LPC.acpi-pci-hotplug-with-bridge-support=on" in told) == (says_no and "q35" in kind)
-
-
-def test_teaming_transient(place: Definition) -> None:
-    """A host's device that is unplugged for migration must not be one that must stay. Only defined: there is none."""
-    with pytest.raises(libvirt.libvirtError, match="teaming") as refusal:
-        place.define(place.xml((DATA / "teaming-transient.xml").read_text()))
-    assert refusal.value.get_error_code() == libvirt.VIR_ERR_XML_ERROR
 
 
 @pytest.mark.parametrize(("feature", "setting"), [(ALL_OFF, ""), ("<hotplug enable='yes'/>", ""), ("", NO), ("", YES)])

@@ -69,9 +69,12 @@ def test_hot_plug_capable(case: Case, pool: Pool) -> None:
         assert hotplug_capable(config) == (port.hotplug != "off" and case.machine != "pc-q35-6.1"), port
 
 
-@pytest.mark.parametrize("case", directory("acpi-index"), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", directory("acpi-index", ".index"), ids=lambda case: case.name)
 def test_acpi_index(case: Case, pool: Pool) -> None:
-    """Where the guest sees ``<acpi index>``, by which Linux names network devices."""
+    """The guest sees ``<acpi index>``, by which Linux names network devices, where the case says.
+
+    ``NAME.index`` has a line per device: its alias, the index (``-`` for none), and the controller that it sits on.
+    """
     result = pool.result(case)
     seen = {}
     for line in case.expected:

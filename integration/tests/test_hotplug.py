@@ -1,8 +1,8 @@
 """Every type of device that can be hotplugged: refused where it must stay, as ever where it need not.
 
-The domain is data/live/guest.xml, with ``<hotplug enable='no'/>`` and one device of each type; guest.expected
+The domain is data/live/guest.xml, with ``<hotplug enable='no'/>`` and one device of each type; guest.detach
 says how a refusal to detach each of them names it. A file in data/live/attach is a device to attach, and its
-``.expected`` has a line ``KEY VALUE`` for each of:
+``.attach`` has a line ``KEY VALUE`` for each of:
 
     text   what the refusal says
     seen   attached with hotplug='yes', this is the vendor:device that the guest sees come, and go again
@@ -39,7 +39,7 @@ LIVE, CONFIG = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
 BOTH = LIVE | CONFIG
 _HOME = DATA / "live"
 _SOON = 60.0
-_STAYS = dict(line.split(maxsplit=1) for line in expected_lines(_HOME / "guest.xml"))
+_STAYS = dict(line.split(maxsplit=1) for line in expected_lines(_HOME / "guest.detach"))
 _REFUSED = libvirt.VIR_ERR_OPERATION_UNSUPPORTED
 
 
@@ -63,7 +63,8 @@ def _device(guest: Guest, path: Path, attribute: str = "") -> str:
 
 
 def _expected(path: Path) -> list[tuple[str, str]]:
-    rows = [(key, value) for key, _, value in (line.partition(" ") for line in expected_lines(path))]
+    lines = expected_lines(path.with_suffix(".attach"))
+    rows = [(key, value) for key, _, value in (line.partition(" ") for line in lines)]
     assert {key for key, _ in rows} <= {"text", "seen", "stays", "needs", "host"}, path
     return rows
 

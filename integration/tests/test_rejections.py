@@ -1,6 +1,6 @@
 """Malformed and contradicting XML: refused with libvirt's own kind of error, and nothing changes.
 
-A new case is two files in data/rejected: ``NAME.xml``, and ``NAME.expected`` with the error code on
+A new case is two files in data/rejected: ``NAME.xml``, and ``NAME.error`` with the error code on
 the first line and a text that the message must contain on each further one.
 """
 
@@ -28,7 +28,7 @@ def _before(place: Definition) -> None:
 
 
 def _check(error: libvirt.libvirtError, path: Path) -> None:
-    code, *texts = expected_lines(path)
+    code, *texts = expected_lines(path.with_suffix(".error"))
     assert texts, path
     message = error.get_error_message()
     assert error.get_error_code() == getattr(libvirt, code), message

@@ -53,7 +53,7 @@ def test_a_contradicting_definition_stays(daemon: Exchanged, path: Path) -> None
         before = listed.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
         with pytest.raises(libvirt.libvirtError) as refusal:
             listed.create()
-        code, *texts = expected_lines(path)
+        code, *texts = expected_lines(path.with_suffix(".error"))
         message = refusal.value.get_error_message()
         assert refusal.value.get_error_code() == getattr(libvirt, code), message
         assert [text for text in texts if text not in message] == [], message

@@ -1,6 +1,6 @@
 """virt-pci-hotplug, as it is installed, on the private daemon: existing guests stay what they are, and lose nothing.
 
-``data/convert/NAME.xml`` is a guest that is used already. ``NAME.expected`` has what ``set`` takes to convert it, then
+``data/convert/NAME.xml`` is a guest that is used already. ``NAME.converted`` has what ``set`` takes to convert it, then
 a line per network interface: its MAC, and the names that systemd gives it before and after.
 """
 
@@ -129,7 +129,7 @@ class Converted:
 def _convert(conn: libvirt.virConnect, events: connection.Events, path: Path) -> Converted:
     xml = path.read_text()
     made = machine(conn, events, *domxml.kind(xml))
-    words = path.with_suffix(".expected").read_text().splitlines()[0].split()
+    words = path.with_suffix(".converted").read_text().splitlines()[0].split()
     with scratch(f"convert-{path.stem}") as (name, directory):
         whole = domxml.complete(xml, name, made)
         console = bootable(whole, image(made.arch), "probe.end=ask", directory, "pty")
@@ -157,7 +157,7 @@ def test_converts(conn: libvirt.virConnect, events: connection.Events, path: Pat
 
     Where addresses cannot stay, only a command that says so changes anything, and PCI IDs stay.
     """
-    options, *lines = path.with_suffix(".expected").read_text().splitlines()
+    options, *lines = path.with_suffix(".converted").read_text().splitlines()
     guest = _convert(conn, events, path)
     own = {alias for alias in guest.before.devices if alias.startswith("ua-")}  # and not those of the chipset
     assert own == guest.before.unplugged
@@ -274,10 +274,10 @@ def _kept(xml: str, reassigned: bool) -> str:
 def test_real_domains(place: Definition, path: Path) -> None:
     """Domains in the shapes that people and platforms use are listed, converted, checked, and come back as they were.
 
-    ``NAME.expected``: ``refused`` and a part of the reason, or what ``set`` takes. Without one of its options it is
+    ``NAME.set``: ``refused`` and a part of the reason, or what ``set`` takes. Without one of its options it is
     refused, and names that option; what a dry run accepts is accepted.
     """
-    verdict, _, options = path.with_suffix(".expected").read_text().strip().partition(" ")
+    verdict, _, options = path.with_suffix(".set").read_text().strip().partition(" ")
     domain = place.conn.defineXML(_whole(path, place.name))
     first = domain.XMLDesc(_STORED)
     for words in (["--tree"], ["--config"], ["--live"], ["--json"]):
@@ -321,7 +321,7 @@ def test_filter(place: Definition, path: Path) -> None:
 
     With --reassign it is refused only where ``set`` refuses it, too. Filtering it again changes nothing.
     """
-    refused = path.with_suffix(".expected").read_text().startswith("refused")
+    refused = path.with_suffix(".set").read_text().startswith("refused")
     fresh = _whole(path, place.name)
     plain = place.conn.defineXML(fresh)
     stored = plain.XMLDesc(_STORED)

@@ -10,8 +10,8 @@ from integration.paths import ROOT
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what rewrites data/tool/*.expected, if this directory or a file in it is named."""
-    parser.addoption("--regenerate", action="store_true", help="write what the tool says into data/tool/*.expected")
+    """Add what rewrites data/tool, if this directory or a file in it is named."""
+    parser.addoption("--regenerate", action="store_true", help="write what the tool says into data/tool")
 
 
 @pytest.fixture(scope="module")

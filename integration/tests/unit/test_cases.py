@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from integration.oracle.cases import expected_lines, load
+from integration.oracle.cases import load
 
 _XML = """\
 <domain><devices>
@@ -21,7 +21,7 @@ _A, _B = "ua-a  polite  pcie-root-port\n", "ua-b  7.2:yes,no  pcie-root\n"
 def _case(directory: Path, expected: str) -> Path:
     path = directory / "case.xml"
     path.write_text(_XML)
-    path.with_suffix(".expected").write_text(expected)
+    path.with_suffix(".verdicts").write_text(expected)
     return path
 
 
@@ -45,7 +45,7 @@ def test_no_expectations(tmp_path: Path) -> None:
     """So is one that is missing."""
     (tmp_path / "case.xml").write_text(_XML)
     with pytest.raises(FileNotFoundError):
-        expected_lines(tmp_path / "case.xml")
+        load(tmp_path / "case.xml")
 
 
 def test_expectations(tmp_path: Path) -> None:

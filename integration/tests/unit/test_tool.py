@@ -1,4 +1,4 @@
-"""virt-pci-hotplug on XML alone: in data/tool, NAME.expected is what it says of NAME.xml, command by command.
+"""virt-pci-hotplug on XML alone: in data/tool, NAME.session is what it says of NAME.xml, command by command.
 
 GUEST is the domain's name. NAME.live.xml is what runs, where that is something else. What a command writes to
 standard error stands with the rest, and a last line ``[1]`` is its exit status, if not 0.
@@ -24,7 +24,7 @@ import pytest
 from integration.paths import DATA, ROOT
 from integration.tests.unit.fakehost import Domain, Host, Snapshot, failure
 
-CASES = sorted(path.with_suffix(".xml") for path in (DATA / "tool").glob("*.expected"))
+CASES = sorted(path.with_suffix(".xml") for path in (DATA / "tool").glob("*.session"))
 _SETTING = "<hotplug enable='no'/>"
 
 
@@ -75,7 +75,7 @@ def test_transcript(shell: Shell, path: Path, request: pytest.FixtureRequest) ->
     live = path.with_suffix(".live.xml")
     domain = Domain(path.read_text(), live.read_text() if live.exists() else "")
     shell.hosts[None] = Host([domain])
-    expected = path.with_suffix(".expected").read_text()
+    expected = path.with_suffix(".session").read_text()
     transcript = ""
     for line in expected.splitlines():
         if line.startswith("$ "):
@@ -83,7 +83,7 @@ def test_transcript(shell: Shell, path: Path, request: pytest.FixtureRequest) ->
             said, status = shell(*words)
             transcript += f"{line}\n{said}" + (f"[{status}]\n" if status else "")
     if request.config.getoption("--regenerate", False):
-        path.with_suffix(".expected").write_text(transcript)
+        path.with_suffix(".session").write_text(transcript)
     else:
         assert transcript == expected
     assert "sekrit" not in transcript
@@ -99,7 +99,7 @@ def _spoken(names: dict[str, str | None]) -> str:
 def test_names(shell: Shell, path: Path, request: pytest.FixtureRequest) -> None:
     """Each card has the names of real-systems' measurements, before and after ``set no``, by QEMU and systemd.
 
-    ``NAME.expected``: QEMU, card, name now, name after (252|257 where they differ, ? is not known or moves), and
+    ``NAME.names``: QEMU, card, name now, name after (252|257 where they differ, ? is not known or moves), and
     whether --rename-nics is asked for.
     """
     told = []
@@ -109,7 +109,7 @@ def test_names(shell: Shell, path: Path, request: pytest.FixtureRequest) -> None
         for card in record["cards"]:
             asked = "renamed" if card["renamed"] else "kept"
             told.append(f"{version} {card['name']} {_spoken(card['old'])} {_spoken(card['new'])} {asked}\n")
-    expected = path.with_suffix(".expected")
+    expected = path.with_suffix(".names")
     if request.config.getoption("--regenerate", False):
         expected.write_text("".join(told))
     assert expected.read_text() == "".join(told)
