@@ -11,7 +11,7 @@ from bench.domains import PLACEMENTS, domain
 from bench.setup import Bench, Json, cpu_seconds
 from bench.tables import ratio, table
 from integration.domains.pci import Address, secondary_bus
-from integration.guest.boot import running
+from integration.guest.boot import boot
 from integration.guest.report import Report
 from integration.guest.running import Guest
 from integration.host import daemons
@@ -76,7 +76,7 @@ def _boot(bench: Bench, count: int, placement: str, look: bool) -> Json:
     side = bench.side(placement)
     partial = domain(count, placement)
     start = time.monotonic()
-    with running(side.conn, side.events, partial, bench.machine, "probe.end=idle", "boot") as guest:
+    with boot(side.events, partial, "boot", bench.machine) as guest:
         guest.wait(lambda report: "boot" in report.reached, TIMEOUT)
         seconds = time.monotonic() - start
         pid = process(guest)

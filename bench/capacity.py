@@ -12,10 +12,10 @@ from bench.domains import domain
 from bench.setup import Bench, Json
 from bench.tables import table
 from integration.domains import domxml
-from integration.guest.boot import running
+from integration.guest.boot import boot
 from integration.host import connection
 from integration.host.scratch import GuestError, scratch
-from integration.oracle.verdict import judge
+from integration.oracle.verdict import attack
 
 TIMEOUT = 150.0
 """Seconds after which a guest counts as not coming up."""
@@ -63,12 +63,11 @@ def _holds(bench: Bench, count: int, placement: str, driven: dict[int, int]) -> 
     ``driven`` gets the number of devices for which the guest has a driver: others it sees and cannot use.
     """
     side = bench.side(placement)
-    words = "probe.eject=all probe.end=idle"
     try:
-        with running(side.conn, side.events, domain(count, placement), bench.machine, words, "capacity") as guest:
+        with boot(side.events, domain(count, placement), "capacity", bench.machine) as guest:
             guest.done(TIMEOUT)
             driven[count] = sum(bool(seen.driver) for seen in guest.report.before.values() if seen.ident[:4] == "1af4")
-            verdicts = [v for alias, v in judge(guest).items() if alias in guest.started_with]
+            verdicts = [v for alias, v in attack(guest, timeout=TIMEOUT).items() if alias in guest.started_with]
     except (GuestError, libvirt.libvirtError) as error:
         return str(error).splitlines()[0]
     unplugged = sum(verdict.unplugged for verdict in verdicts)

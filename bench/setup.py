@@ -14,7 +14,7 @@ import libvirt
 
 from bench.domains import PATCHED
 from integration.domains.domxml import Machine
-from integration.guest.accel import accel
+from integration.guest.boot import bootable_machine
 from integration.guest.image import image
 from integration.host import connection, daemons
 from integration.paths import ROOT
@@ -76,8 +76,7 @@ def prepare(quick: bool) -> Bench:
     """Connect to both daemons, have the guest's image made, and find out what runs it: KVM or TCG."""
     image(ARCH)
     stock, patched = _connect()
-    kind = accel(patched.conn, patched.events, ARCH)
-    return Bench(stock, patched, Machine(ARCH, "q35", connection.emulator(ARCH), kind), quick)
+    return Bench(stock, patched, bootable_machine(patched.events, ARCH), quick)
 
 
 def restarted(bench: Bench) -> Bench:

@@ -9,32 +9,27 @@ from __future__ import annotations
 
 import sys
 
-import libvirt
-
-from integration.guest.accel import machine
-from integration.guest.boot import living
+from integration.guest.boot import boot
 from integration.host import connection
 from integration.oracle.cases import load
-from integration.oracle.verdict import ATTEMPTS, attack, judge, unattacked
+from integration.oracle.verdict import ATTEMPTS, attack, unattacked
 from integration.paths import DATA
 
 ORDERS = (ATTEMPTS, ("slot-control", "polite", "acpi", "shpc"))
 
 
-def cured(conn: libvirt.virConnect, events: connection.Events, name: str) -> bool:
+def cured(events: connection.Events, name: str) -> bool:
     """Attack a fact's guests; say whether they lost what its ``.verdicts`` has of a cured QEMU, and nothing else."""
     case = load(DATA / f"facts/{name}.xml")
-    made = machine(conn, events, case.arch, case.machine)
     removed: dict[str, str] = {}
     missed: list[set[str]] = []
     for order in ORDERS:
-        with living(conn, events, case.xml, made, "probe.eject=none", "cure") as guest:
+        with boot(events, case.xml, "cure") as guest:
             guest.done()
-            by = attack(guest, attempts=order)
-            verdicts = judge(guest, by).values()
+            verdicts = attack(guest, attempts=order).values()
             removed = {each.device.alias: each.by for each in verdicts if each.unplugged} | removed
             missed.append(set(unattacked(verdicts, guest.layout, guest.report)))
-    print(f"{name} on {made.emulator}")
+    print(f"{name} on {connection.emulator(case.arch)}")
     wrong = 0
     for line in case.expected:
         right = (line.alias in removed) == line.unplugged("cured")
@@ -48,9 +43,8 @@ def cured(conn: libvirt.virConnect, events: connection.Events, name: str) -> boo
 
 def main() -> int:
     """Do it for all names; 0 if all is as expected."""
-    conn = connection.connect()
-    events = connection.Events(conn)
-    return 0 if all([cured(conn, events, name) for name in sys.argv[1:]]) else 1
+    events = connection.Events(connection.connect())
+    return 0 if all([cured(events, name) for name in sys.argv[1:]]) else 1
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import ParseError, SubElement
 
@@ -26,18 +27,16 @@ from integration.domains import domxml, drawing
 from integration.domains.domxml import Machine
 from integration.domains.layout import Device, Layout
 from integration.domains.standin import stand_in
-from integration.guest.accel import accel
-from integration.guest.boot import running
+from integration.guest.boot import boot, bootable_machine
 from integration.guest.debian import FetchError
 from integration.guest.image import image
 from integration.guest.report import Report
 from integration.host import connection
 from integration.host.scratch import GuestError
-from integration.oracle.verdict import Verdict, attack, judge
+from integration.oracle.verdict import Verdict, attack
 
 DOMAIN = Path(__file__).with_name("data") / "demo.xml"
 _ARCH = "x86_64"
-_WORDS = "probe.end=ask"
 _TRIED = {
     "polite": "echo 0 > /sys/bus/pci/slots/*/power",
     "slot-control": "root writes to Slot Control of the PCIe ports",
@@ -81,7 +80,7 @@ def _note(verdict: Verdict) -> str:
 
 
 def _try(
-    conn: libvirt.virConnect, events: connection.Events, partial: str, machine: Machine, name: str, say: Progress
+    events: connection.Events, partial: str, machine: Machine, name: str, say: Progress
 ) -> tuple[list[Verdict], list[str]]:
     """Run one guest, judge its devices, and draw them; what goes on is said after the guest's name.
 
@@ -92,13 +91,15 @@ def _try(
         say(f"{name + ':':<13}{text}" if name else text)
 
     tell("starting the guest")
-    with running(conn, events, partial, machine, _WORDS, "demo") as guest:
+    with boot(events, partial, "demo", machine) as guest:
         guest.wait(lambda report: "boot" in report.reached)
         tell(f"Linux {guest.report.kernel} is up, loading drivers")
         guest.done()
-        by = attack(guest, lambda attempt, removed: tell(_told(guest.report, attempt, removed)))
-        tell("waiting whether more goes")
-        verdicts = judge(guest, by)
+        verdicts = attack(
+            guest,
+            lambda attempt, removed: tell(_told(guest.report, attempt, removed)),
+            lambda: tell("waiting whether more goes"),
+        )
     counted = {alias: verdict for alias, verdict in verdicts.items() if alias in guest.started_with}
 
     def note(device: Device) -> str:
@@ -134,12 +135,12 @@ def demo(conn: libvirt.virConnect, say: Progress) -> bool:
     """Run both guests and print what they could do; True if it is what it should be."""
     events = connection.Events(conn)
     image(_ARCH)
-    machine = Machine(_ARCH, "q35", connection.emulator(_ARCH), accel(conn, events, _ARCH))
+    machine = bootable_machine(events, _ARCH)
     _say_what(conn, machine, say)
     partial = DOMAIN.read_text()
     with ThreadPoolExecutor(2) as pool:
-        today = pool.submit(_try, conn, events, partial, machine, "today", say)
-        off = pool.submit(_try, conn, events, _with_hotplug_off(partial), machine, "enable='no'", say)
+        today = pool.submit(_try, events, partial, machine, "today", say)
+        off = pool.submit(_try, events, _with_hotplug_off(partial), machine, "enable='no'", say)
     (first, drawn), (second, drawn_off) = today.result(), off.result()
     _show("As libvirt places devices today", drawn)
     _show("With <features><hotplug enable='no'/></features>", drawn_off)
@@ -164,11 +165,11 @@ def examine(conn: libvirt.virConnect, say: Progress, given: str) -> bool:
     image(arch)
     own = Layout(given).emulator
     emulator = own if os.access(own, os.X_OK) and not os.environ.get("QEMU") else connection.emulator(arch)
-    machine = Machine(arch, kind, emulator, accel(conn, events, arch))
+    machine = replace(bootable_machine(events, arch, kind), emulator=emulator)
     _say_what(conn, machine, say)
     if left_out:
         print(f"Left out, and not tried: {', '.join(left_out)}")
-    verdicts, drawn = _try(conn, events, domxml.text(domain), machine, "", say)
+    verdicts, drawn = _try(events, domxml.text(domain), machine, "", say)
     _show(f"{arch} {kind}, with its devices and addresses", drawn)
     default = Layout(given).default
     wrong = [verdict for verdict in verdicts if broken(verdict.device.setting or default, verdict)]

@@ -11,8 +11,7 @@ import sys
 from pathlib import Path
 
 from integration.domains import domxml
-from integration.guest.accel import machine
-from integration.guest.boot import running
+from integration.guest.boot import boot
 from integration.host import connection
 
 
@@ -22,10 +21,11 @@ def main() -> int:
     connection.sweep(conn)
     events = connection.Events(conn)
     xml = domxml.read(Path(sys.argv[1])) if len(sys.argv) > 1 else "<domain/>"
-    with running(conn, events, xml, machine(conn, events, *domxml.kind(xml)), "probe.end=ask", "shell") as guest:
+    with boot(events, xml, "shell") as guest:
         print(f"booting {guest.domain.name()}", file=sys.stderr)
         guest.done()
-        guest.shell()
+        guest.send("shell")
+        guest.disconnect()
         return subprocess.run(["virsh", "console", guest.domain.name()], check=False).returncode
 
 

@@ -26,9 +26,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from integration.arch import of_machine
 from integration.paths import DATA
 
-MACHINES = {"q35": ("x86_64", "q35"), "pc": ("x86_64", "pc"), "virt": ("aarch64", "virt")}
+MACHINES = {machine: (of_machine(machine), machine) for machine in ("q35", "pc", "virt")}
 """The machines that devices are tried on: architecture and libvirt's machine type."""
 
 _SPECIAL = "held fixed piix once few random together ats"

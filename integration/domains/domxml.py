@@ -10,6 +10,8 @@ from pathlib import Path
 from xml.etree import ElementInclude, ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from integration.arch import find
+
 DISK_SIZE = 8 << 20
 """Size in bytes of the empty disks that are made for disks without a source."""
 
@@ -81,11 +83,11 @@ def complete(partial: str, name: str, machine: Machine) -> Element:
         system = SubElement(domain, "os")
         add_text(system, "type", "hvm", arch=machine.arch, machine=machine.type)
     features = within(domain, "features")
-    # aarch64 has ACPI only with UEFI firmware; our guest boots without.
-    if machine.acpi and machine.arch == "x86_64" and features.find("acpi") is None:
+    arch = find(machine.arch)
+    if machine.acpi and arch.acpi and features.find("acpi") is None:
         SubElement(features, "acpi")
-    if machine.arch == "aarch64" and domain.find("cpu") is None:
-        add_text(SubElement(domain, "cpu", mode="custom", match="exact"), "model", "cortex-a57")
+    if arch.cpu and domain.find("cpu") is None:
+        add_text(SubElement(domain, "cpu", mode="custom", match="exact"), "model", arch.cpu)
     for event in ("on_poweroff", "on_reboot", "on_crash"):
         if domain.find(event) is None:
             add_text(domain, event, "destroy")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from xml.etree.ElementTree import Element, SubElement
 
+from integration.arch import find
 from integration.domains.domxml import attribute, kind, parse
 
 _FEATURES = ("acpi", "hotplug", "ioapic")
@@ -134,7 +135,7 @@ def stand_in(xml: str) -> tuple[Element, list[str]]:
     features = SubElement(made, "features")
     features.extend(feature for feature in given.iterfind("features/*") if feature.tag in _FEATURES)
     # Without the firmware that is left out libvirt knows no ACPI there.
-    for acpi in features.findall("acpi") if kind(xml)[0] != "x86_64" else ():
+    for acpi in features.findall("acpi") if not find(kind(xml)[0]).acpi else ():
         features.remove(acpi)
     left_out = []
     devices = SubElement(made, "devices")

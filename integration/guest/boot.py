@@ -10,15 +10,18 @@ from xml.etree.ElementTree import Element, SubElement
 
 import libvirt
 
+from integration.arch import ARCHES
 from integration.domains import domxml
 from integration.domains.domxml import Machine
 from integration.guest import bootdisk
+from integration.guest.accel import accel
 from integration.guest.image import Image, image
 from integration.guest.running import Guest
 from integration.host import connection
-from integration.host.scratch import scratch
+from integration.host.scratch import GuestError, scratch
 
-_CONSOLE = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
+_PROBE_SECONDS = 6.0
+"""Seconds in which the guest must boot with KVM, or else it is not used."""
 
 
 def _needs_packed(domain: Element) -> bool:
@@ -30,21 +33,23 @@ def _needs_packed(domain: Element) -> bool:
     return old or system.find("loader") is not None or system.get("firmware") is not None
 
 
-def bootable(domain: Element, image: Image, words: str, home: Path, console: str = "file") -> Path:
-    """Let a whole domain boot the guest, told what to do by ``words``; give the console's file.
-
-    What the domain's own ``<cmdline>`` says is added to the kernel's command line.
-    Disks without a source get an empty one below ``home``, which must exist. Does one of them have a
-    ``<boot>``, then the guest is on it, for UEFI firmware; otherwise QEMU loads the kernel itself.
-    The file of an ``<nvram>`` without one is below ``home``, too. With ``console="pty"`` the guest can be
-    written to, too.
-    """
-    system = domxml.within(domain, "os")
-    # On a busy machine a timer of TCG may seem not to work.
-    timer = "no_timer_check " if image.arch == "x86_64" else ""
+def _cmdline(arch: str) -> str:
+    """Return the guest's kernel command line."""
     # Later kernels of Debian take a new DIMM into use, and then do not give it back.
     memory = "memhp_default_state=offline"
-    line = f"console={_CONSOLE[image.arch]} quiet loglevel=1 panic=-1 iomem=relaxed {memory} {timer}{words}"
+    return f"console={ARCHES[arch].console} quiet loglevel=1 panic=-1 iomem=relaxed {memory} {ARCHES[arch].cmdline}"
+
+
+def _make_bootable(domain: Element, image: Image, directory: Path) -> Path:
+    """Let a whole domain boot the guest, and return the console's file.
+
+    What the domain's own ``<cmdline>`` says is added to the kernel's command line.
+    Disks without a source get an empty one in ``directory``, which must exist. If one of them has a ``<boot>``, the
+    guest is on it, for UEFI firmware; otherwise QEMU loads the kernel itself.
+    The file of an ``<nvram>`` without one is in ``directory``, too.
+    """
+    system = domxml.within(domain, "os")
+    line = _cmdline(image.arch)
     given = system.find("cmdline")
     if given is not None:
         line = f"{line} {given.text}"
@@ -53,88 +58,76 @@ def bootable(domain: Element, image: Image, words: str, home: Path, console: str
     loaded = False
     for disk in devices.findall("disk[boot]"):
         if disk.find("source") is None and disk.get("type") == "file":
-            path = home / "boot.raw"
+            path = directory / "boot.raw"
             bootdisk.write(path, image, line)
             SubElement(disk, "source", file=str(path))
             loaded = True
-    domxml.give_disks(domain, home)
+    domxml.give_disks(domain, directory)
     if not loaded:
         domxml.add_text(system, "kernel", str(image.packed if _needs_packed(domain) else image.kernel))
         domxml.add_text(system, "initrd", str(image.initramfs))
         domxml.add_text(system, "cmdline", line)
     nvram = system.find("nvram")
     if nvram is not None and not nvram.text:
-        nvram.text = str(home / "nvram.fd")
-    log = home / "console.log"
-    serial = SubElement(devices, "serial", type=console)
-    if console == "pty":
-        SubElement(serial, "log", file=str(log), append="on")
-    else:
-        SubElement(serial, "source", path=str(log))
+        nvram.text = str(directory / "nvram.fd")
+    log = directory / "console.log"
+    serial = SubElement(devices, "serial", type="pty")
+    SubElement(serial, "log", file=str(log), append="on")
     SubElement(serial, "target", port="0")
     return log
 
 
+def bootable_machine(events: connection.Events, arch: str = "x86_64", kind: str = "q35") -> Machine:
+    """Return the machine of libvirt's type ``kind`` to boot a guest on: with KVM, if that boots our guest here."""
+
+    def boots(machine: Machine) -> bool:
+        try:
+            with boot(events, "<domain/>", "kvm", machine) as guest:
+                guest.wait(lambda report: "boot" in report.reached, _PROBE_SECONDS)
+        except (libvirt.libvirtError, GuestError):
+            return False
+        return True
+
+    return Machine(arch, kind, connection.emulator(arch), accel(arch, boots))
+
+
 @contextmanager
-def running(
-    conn: libvirt.virConnect,
+def boot(
     events: connection.Events,
     partial: str,
-    machine: Machine,
-    words: str,
     label: str,
-    persistent: bool = False,
+    machine: Machine | None = None,
+    defined: bool = False,
 ) -> Iterator[Guest]:
-    """Run a guest made of a partial domain XML, told what to do by ``words`` (see guest/init).
+    """Run a guest made of a partial domain XML, on the connection of ``events``.
 
-    ``DIRECTORY`` in the XML is the directory of its files; with ``persistent`` it is defined, too. With
-    ``probe.end=ask`` among the words it is connected.
-    However the block ends, the guest is destroyed and its files are removed; should this process
-    be killed, the daemon destroys it.
+    The machine is the one that the XML states, with its best accelerator, unless another one is given. ``DIRECTORY`` in
+    the XML is the directory of its files. With ``defined`` the domain is defined, and may be saved, stopped, started
+    again, and migrated.
+    However the block ends, the guest's ``domain``, which may be another object by then, is destroyed and undefined, and
+    its files are removed. Should this process be killed, the daemon destroys a guest that is not defined, and sweep()
+    removes one that is.
     """
+    machine = machine or bootable_machine(events, *domxml.kind(partial))
     boots = image(machine.arch)
     with scratch(label) as (name, directory):
-        domain_xml = domxml.complete(partial.replace("DIRECTORY", str(directory)), name, machine)
-        ask = "probe.end=ask" in words
-        console = bootable(domain_xml, boots, words, directory, "pty" if ask else "file")
-        xml = domxml.text(domain_xml)
-        flags = libvirt.VIR_DOMAIN_START_AUTODESTROY
-        domain = conn.defineXMLFlags(xml) if persistent else conn.createXML(xml, flags)
+        whole = domxml.complete(partial.replace("DIRECTORY", str(directory)), name, machine)
+        console = _make_bootable(whole, boots, directory)
+        xml = domxml.text(whole)
+        if defined:
+            domain = events.conn.defineXMLFlags(xml)
+        else:
+            domain = events.conn.createXML(xml, libvirt.VIR_DOMAIN_START_AUTODESTROY)
         try:
-            if persistent:
-                domain.createWithFlags(flags)
-            guest = Guest(domain, events, console)
-            if ask:
-                guest.connect()
-            try:
-                yield guest
-            finally:
-                guest.disconnect()
-        finally:
-            connection.discard(domain)
-
-
-@contextmanager
-def living(
-    conn: libvirt.virConnect, events: connection.Events, partial: str, machine: Machine, words: str, label: str
-) -> Iterator[Guest]:
-    """Run a guest like running(), but one that is defined, may leave and come back, and does as eject() says.
-
-    In the end its ``domain``, which may be another object by then, is destroyed and undefined; should this process be
-    killed, sweep() does that later.
-    """
-    boots = image(machine.arch)
-    with scratch(label) as (name, directory):
-        domain_xml = domxml.complete(partial, name, machine)
-        console = bootable(domain_xml, boots, f"{words} probe.end=ask", directory, "pty")
-        domain = conn.defineXML(domxml.text(domain_xml))
-        try:
-            domain.create()
+            if defined:
+                domain.create()
             guest = Guest(domain, events, console)
         except BaseException:
             connection.discard(domain)
             raise
         try:
+            if not defined:
+                guest.connect()
             yield guest
         finally:
             guest.disconnect()

@@ -10,8 +10,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from integration.arch import ARCHES
 from integration.guest import debian
-from integration.guest.image import DEBIAN_ARCH, Image
+from integration.guest.image import Image
 from integration.paths import GUEST
 
 _SIZE = 48 << 20
@@ -27,7 +28,7 @@ def _loaders(arch: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if all((home / name).exists() for name in _NAMES.values()):
             return home
-        apt = debian.Apt(DEBIAN_ARCH[arch], home)
+        apt = debian.Apt(ARCHES[arch].debian, home)
         apt.update()
         for package, pattern in _SIGNED.items():
             tree = home / package

@@ -20,16 +20,13 @@ from pathlib import Path
 
 import zstandard
 
+from integration.arch import ARCHES, BOOTED
 from integration.guest import cpio, debian, modules
 from integration.paths import GUEST
 
-DEBIAN_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
-"""QEMU's (and libvirt's) names of the guests' architectures, and Debian's."""
-
 INIT = Path(__file__).with_name("init")
 ATTACK = Path(__file__).with_name("attack.c")
-_COMPILER = {"x86_64": "gcc", "aarch64": "aarch64-linux-gnu-gcc"}
-_TOOLS = "[ base64 dmesg echo grep gzip insmod mount poweroff readlink sh sleep sort tr uname usleep xxd"
+_TOOLS = "[ base64 dmesg echo grep gzip insmod mount readlink sh sleep sort tr uname usleep xxd"
 
 
 @dataclass(frozen=True)
@@ -97,10 +94,11 @@ def _unpacked(vmlinuz: bytes) -> bytes:
     return lzma.LZMADecompressor().decompress(payload)
 
 
-def _attack(arch: str, home: Path) -> bytes:
+def _compile_attack(arch: str, home: Path) -> bytes:
     """Compile the guest's attack program. Raises subprocess.CalledProcessError if that fails."""
     program = home / "attack"
-    subprocess.run([_COMPILER[arch], "-static", "-O1", "-s", "-Wall", "-Werror", "-o", program, ATTACK], check=True)
+    flags = ["-static", "-O1", "-s", "-Wall", "-Werror"]
+    subprocess.run([ARCHES[arch].compiler, *flags, "-o", program, ATTACK], check=True)
     return program.read_bytes()
 
 
@@ -128,15 +126,17 @@ def image(arch: str) -> Image:
     Raises KeyError for an architecture that we have no guest for, and debian.FetchError when a
     package cannot be fetched.
     """
-    debian_arch = DEBIAN_ARCH[arch]
+    if arch not in BOOTED:
+        raise KeyError(arch)
     home = GUEST / arch
     packed = home / "vmlinuz"
-    made = Image(arch, home / "vmlinux" if arch == "x86_64" else packed, packed, home / "initramfs.gz")
+    made = Image(arch, packed if ARCHES[arch].packed else home / "vmlinux", packed, home / "initramfs.gz")
     with _locked(home):
         stamp = home / "stamp"
         if stamp.exists() and stamp.read_text() == _stamp():
             return made
         stamp.unlink(missing_ok=True)
+        debian_arch = ARCHES[arch].debian
         _say(f"guest: fetching a Debian kernel and busybox for {debian_arch}")
         debs = _fetch(debian_arch, home)
         tree = home / "tree"
@@ -144,7 +144,7 @@ def image(arch: str) -> Image:
         _say(f"guest: unpacking {debs[0].name}")
         for deb in debs:
             debian.unpack(deb, tree)
-        made.initramfs.write_bytes(_initramfs(tree, _attack(arch, home)))
+        made.initramfs.write_bytes(_initramfs(tree, _compile_attack(arch, home)))
         shutil.copyfile(next(tree.glob("boot/vmlinuz-*")), packed)
         if made.kernel != packed:
             made.kernel.write_bytes(_unpacked(packed.read_bytes()))

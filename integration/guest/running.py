@@ -78,13 +78,13 @@ class Guest:
         return set(self._events.removed(self.uuid))
 
     def connect(self) -> None:
-        """Open the terminal of a guest that has one, to tell it something; once more does no harm.
+        """Open the guest's terminal, to tell it something; once more does no harm.
 
         QEMU looks once a second whether somebody has, and waits for one who does not read.
         """
         if not self._terminal:
             source = ElementTree.fromstring(self.domain.XMLDesc()).find("devices/serial[@type='pty']/source")
-            assert source is not None, "this guest was not told probe.end=ask"
+            assert source is not None
             self._terminal = FileIO(os.open(source.get("path", ""), os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK), "r+")
 
     def disconnect(self) -> None:
@@ -139,39 +139,17 @@ class Guest:
         """Listen until the guest has done all that it was told."""
         return self.wait(lambda report: "done" in report.reached, timeout, tick)
 
-    def _tell(self, line: str) -> None:
+    def send(self, line: str) -> None:
+        """Tell a guest to do one thing (see guest/init), without waiting for it: a daemon need not be there."""
         self.connect()
         assert self._terminal
         self._terminal.write(f"{line}\n".encode())
 
-    def eject(self, what: str = "all") -> Report:
-        """Let a guest that was told ``probe.end=ask`` look, try once more, and look; see guest/init."""
-        self.report.reached.discard("done")
-        self._tell(what)
-        try:
-            return self.done()
-        finally:
-            self.disconnect()
-
-    def tell(self, what: str) -> None:
-        """Let a connected guest try just this, without waiting for it: a daemon need not be there."""
-        self._tell(f"only {what}")
-
-    def attempt(self, what: str) -> None:
-        """Let a connected guest try just this, as soon as it has done what it was told before."""
+    def attempt(self, line: str, timeout: float = TIMEOUT) -> None:
+        """Let a guest do one thing, as soon as it has done what it was told before."""
         count = len(self.report.tried)
-        self.tell(what)
-        self.wait(lambda report: len(report.tried) > count)
-
-    def look(self) -> Report:
-        """Let a connected guest say what it sees after what it has tried."""
-        self._tell("only look")
-        return self.wait(lambda report: "after" in report.reached)
-
-    def shell(self) -> None:
-        """Let a guest that has done all run a shell for who connects to its console next."""
-        self._tell("shell")
-        self.disconnect()
+        self.send(line)
+        self.wait(lambda report: len(report.tried) > count, timeout)
 
     def reset(self) -> Report:
         """Reset the guest and wait until it has booted again, with an empty report. Its domain must say so."""
@@ -180,7 +158,7 @@ class Guest:
         return self.done()
 
     def restore(self, edit: Callable[[str], str] = str) -> None:
-        """Save a guest that is living() to a file and restore it, with the XML that ``edit`` makes of the file's."""
+        """Save a guest that is defined to a file and restore it, with the XML that ``edit`` makes of the file's."""
         conn, image = self.domain.connect(), str(self.directory / "saved")
         self.disconnect()
         self.domain.save(image)

@@ -12,6 +12,7 @@ from pathlib import Path
 import libvirt
 import libvirt_qemu
 
+from integration import arch as arches
 from integration.paths import RUNS
 
 PREFIX = "hotplug-test-"
@@ -22,13 +23,11 @@ _UNDEFINE = (
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
     | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
 )
-_SUFFIX = {"armv7l": "arm"}
-"""QEMU's names of architectures, where they are not libvirt's."""
 
 
 def emulator(arch: str) -> str:
-    """Give the path of the QEMU under test for ``arch``: the environment's, or the machine's own."""
-    name = f"qemu-system-{_SUFFIX.get(arch, arch)}"
+    """Return the path of the QEMU under test for ``arch``: the environment's, or the machine's own."""
+    name = arches.find(arch).emulator
     return os.environ.get(name.upper().replace("-", "_")) or f"/usr/bin/{name}"
 
 
@@ -50,6 +49,7 @@ class Events:
     """Collects the devices that a connection's guests lost, in QEMU's words and in libvirt's."""
 
     def __init__(self, conn: libvirt.virConnect) -> None:
+        self.conn = conn
         self._lock = threading.Lock()
         self._qemu: dict[str, list[str]] = {}
         self._libvirt: dict[str, list[str]] = {}

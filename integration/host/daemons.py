@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import parse_qs, urlsplit
 
+from integration.arch import BOOTED, find
 from integration.paths import BUILD, ROOT
 
 if TYPE_CHECKING:
@@ -300,8 +301,9 @@ def _environment(host: Host, daemon: str, build: str) -> dict[str, str]:
             _die(f"there is no QEMU={env['QEMU']}")
         for emulator in chosen.stdout.split():
             env[_variable(emulator)] = emulator
-    for arch in ("x86_64", "aarch64"):
-        env.setdefault(_variable(arch), f"/usr/bin/qemu-system-{arch}")
+    for arch in BOOTED:
+        emulator = find(arch).emulator
+        env.setdefault(_variable(emulator), f"/usr/bin/{emulator}")
     return env
 
 

@@ -9,18 +9,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import BoundedSemaphore
 
-import libvirt
-
 from integration.domains.layout import Layout
-from integration.guest.accel import machine
-from integration.guest.boot import living, running
+from integration.guest.boot import boot
 from integration.guest.report import Report
 from integration.host import connection
 from integration.oracle import acpi
 from integration.oracle.cases import Case
-from integration.oracle.verdict import Verdict, attack, judge
-
-_WORDS = "probe.acpi=1 probe.end=ask"
+from integration.oracle.verdict import Verdict, attack
 
 
 @dataclass(frozen=True)
@@ -43,29 +38,24 @@ class Result:
 class Pool:
     """Runs cases in the background, as many at a time as there are cores (four at most); those that settle beside."""
 
-    def __init__(self, conn: libvirt.virConnect, events: connection.Events) -> None:
-        self._conn, self._events = conn, events
+    def __init__(self, events: connection.Events) -> None:
+        self._events = events
         cores = min(os.cpu_count() or 1, 4)
         self._cores = BoundedSemaphore(cores)
         self._pool = ThreadPoolExecutor(2 * cores, "guest")
         self._futures: dict[str, Future[Result]] = {}
 
     def _run(self, case: Case) -> Result:
-        made = machine(self._conn, self._events, case.arch, case.machine)
-        name = case.name.replace("/", "-")
-        run = living if case.life else running
         with ExitStack() as busy:
             busy.enter_context(self._cores)
-            with run(self._conn, self._events, case.xml, made, _WORDS, name) as guest:
+            with boot(self._events, case.xml, case.name.replace("/", "-"), defined=bool(case.life)) as guest:
                 report = guest.done()
                 if case.life == "reset":
                     report = guest.reset()
                 elif case.life == "restore":
                     guest.restore()
-                guest.connect()
-                by = attack(guest)
-                busy.close()
-                verdicts = judge(guest, by)
+                guest.attempt("tables")
+                verdicts = attack(guest, tried=busy.close)
                 qemu, console = guest.qemu_version(), guest.console()
         return Result(guest.layout, verdicts, report, acpi.ejectable(report.tables), qemu, console, guest.xml)
 

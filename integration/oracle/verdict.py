@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from integration.domains.layout import Controller, Device, Layout
 from integration.domains.pci import Address, has_shpc, hotplug_capable
 from integration.guest.report import Report
-from integration.guest.running import Guest
+from integration.guest.running import TIMEOUT, Guest
 
 ATTEMPTS = ("polite", "slot-control", "acpi", "shpc")
 """What root tries, in this order: what its kernel offers, then registers; see guest/attack.c."""
@@ -58,25 +58,6 @@ class Verdict:
         return f"{event}, {seen}" if self.deleted else f"gone in QEMU, which sent no DEVICE_DELETED, {seen}"
 
 
-def attack(
-    guest: Guest, tell: Callable[[str, int], object] = lambda *_: None, attempts: Sequence[str] = ATTEMPTS
-) -> dict[str, str]:
-    """Let the root of a connected guest try all, one after the other, and tell how many devices each attempt removed.
-
-    Gives, for each device that left QEMU, by alias, the first attempt after which it was gone. QEMU removes devices
-    while the guest writes to the register, so what is gone a moment later was removed by that attempt.
-    """
-    by: dict[str, str] = {}
-    for attempt in attempts:
-        guest.attempt(attempt)
-        time.sleep(0.2)
-        removed = guest.started_with - guest.ids() - by.keys()
-        by |= dict.fromkeys(removed, attempt)
-        tell(attempt, len(removed))
-    guest.look()
-    return by
-
-
 def unattacked(verdicts: Iterable[Verdict], layout: Layout, report: Report) -> list[str]:
     """Name what root should have attacked and did not: a kind, or the port or SHPC bridge above a device that stays.
 
@@ -99,7 +80,7 @@ def unattacked(verdicts: Iterable[Verdict], layout: Layout, report: Report) -> l
 
 
 def _settle(guest: Guest, seconds: float) -> set[str]:
-    """Wait SECONDS, or until QEMU, its events and libvirt agree that all are gone; give those that are there."""
+    """Wait SECONDS, or until QEMU, its events and libvirt agree that all are gone; return those that are there."""
     deadline = time.monotonic() + seconds
     while True:
         now = guest.ids()
@@ -109,8 +90,8 @@ def _settle(guest: Guest, seconds: float) -> set[str]:
         time.sleep(0.1)
 
 
-def judge(guest: Guest, by: dict[str, str] | None = None, settle: float = SETTLE) -> dict[str, Verdict]:
-    """Judge every device of a guest that has tried all, by alias. ``by`` is what attack() gave."""
+def _judge(guest: Guest, by: dict[str, str], settle: float) -> dict[str, Verdict]:
+    """Return what became of every device of a guest that has tried all, by alias."""
     now = _settle(guest, settle)
     deleted, removed = guest.deleted(), guest.removed()
     report = guest.report
@@ -128,6 +109,40 @@ def judge(guest: Guest, by: dict[str, str] | None = None, settle: float = SETTLE
             removed=device.alias in removed,
             in_qemu=device.alias in now,
             in_guest=address in report.after,
-            by=(by or {}).get(device.alias, ""),
+            by=by.get(device.alias, ""),
         )
     return verdicts
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing."""
+
+
+def attack(
+    guest: Guest,
+    tell: Callable[[str, int], object] = _nothing,
+    tried: Callable[[], object] = _nothing,
+    attempts: Sequence[str] = ATTEMPTS,
+    settle: float = SETTLE,
+    timeout: float = TIMEOUT,
+) -> dict[str, Verdict]:
+    """Let the guest's root try all attempts, one after the other, and return what became of each device, by alias.
+
+    QEMU removes devices while the guest writes to the register, so what is gone a moment later was removed by that
+    attempt. ``tell`` gets each attempt and how many devices it removed; ``tried`` is called when only waiting is left.
+    """
+    by: dict[str, str] = {}
+    try:
+        if not guest.report.before:
+            guest.attempt("before", timeout)
+        for attempt in attempts:
+            guest.attempt(attempt, timeout)
+            time.sleep(0.2)
+            removed = guest.started_with - guest.ids() - by.keys()
+            by |= dict.fromkeys(removed, attempt)
+            tell(attempt, len(removed))
+        guest.attempt("after", timeout)
+    finally:
+        guest.disconnect()
+    tried()
+    return _judge(guest, by, settle)

@@ -2,5 +2,5 @@
 
 import pytest
 
-# What else asserts shall say as much as a test when it fails.
-pytest.register_assert_rewrite("integration.tests.lives", "integration.oracle")
+# Rewrite the asserts of these modules, too, so that their failures show values.
+pytest.register_assert_rewrite("integration.tests.lives", "integration.tests.refused", "integration.oracle")

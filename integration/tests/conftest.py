@@ -14,6 +14,7 @@ import libvirt
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from integration.arch import BOOTED
 from integration.domains import definitions
 from integration.domains.definitions import Definition
 from integration.guest.running import TIMEOUT
@@ -31,7 +32,7 @@ def pytest_configure() -> None:
 
 def pytest_report_header() -> list[str]:
     """Record the QEMUs that the results are about."""
-    paths = [connection.emulator(arch) for arch in ("x86_64", "aarch64")]
+    paths = [connection.emulator(arch) for arch in BOOTED]
     return [f"{path}: {'.'.join(map(str, connection.version(path)))}" for path in paths if os.access(path, os.X_OK)]
 
 
@@ -77,7 +78,7 @@ def _group(item: pytest.Item) -> str | None:
     module = item.nodeid.partition("::")[0]
     if "guests" in names:
         return f"{module} {_parameter(item, 'name') or 'all-but-the-nic'}"
-    if {"guest", "other", "daemon"} & set(names):
+    if {"guest", "attacker", "other", "daemon"} & set(names):
         return module
     case = _case(item)
     return case.name if case else None
@@ -161,9 +162,9 @@ def events(lost: connection.Events) -> connection.Events:
 
 
 @pytest.fixture(scope="session")
-def pool(request: pytest.FixtureRequest, conn: libvirt.virConnect, events: connection.Events) -> Iterator[Pool]:
+def pool(request: pytest.FixtureRequest, events: connection.Events) -> Iterator[Pool]:
     """The guests of cases. Those of all chosen tests are started in the background, unless workers share them out."""
-    guests = Pool(conn, events)
+    guests = Pool(events)
     if not hasattr(request.config, "workerinput"):
         guests.begin(filter(None, map(_case, request.session.items)))
     yield guests

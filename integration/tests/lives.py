@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
 import struct
 import subprocess
@@ -17,15 +16,15 @@ import libvirt
 from integration.domains import definitions
 from integration.domains.layout import Layout
 from integration.domains.snippets import cut
-from integration.guest.accel import machine
-from integration.guest.boot import living
+from integration.guest.boot import boot
 from integration.guest.running import Guest
 from integration.host import connection
 from integration.host.scratch import scratch
 from integration.oracle import expectations
 from integration.oracle.cases import Case, directory
 from integration.oracle.runner import Result
-from integration.oracle.verdict import judge
+from integration.oracle.verdict import attack
+from integration.tests.refused import refused
 
 INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 """Flags for all of the XML that the daemon keeps for the next start."""
@@ -60,29 +59,18 @@ def essence(xml: str) -> tuple[object, ...]:
     return None if feature is None else feature.get("enable"), devices, layout.controllers
 
 
-def attempt(guest: Guest, case: Case) -> None:
+def assert_still_protected(guest: Guest, case: Case) -> None:
     """Let the guest try to eject everything, compare with what the case expects, and plug in again what went."""
-    guest.eject()
-    verdicts = judge(guest, settle=1.5)
+    verdicts = attack(guest, settle=1.5)
     result = Result(guest.layout, verdicts, guest.report, set(), guest.qemu_version(), guest.console(), guest.xml)
     with expectations.evidence(result, case):
         assert expectations.found(result, case) == expectations.expected(result, case)
     guest.domain.attachDeviceFlags(cut(guest.domain.XMLDesc(INACTIVE), _NIC), libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
 
-def alive(conn: libvirt.virConnect, events: connection.Events, case: Case) -> AbstractContextManager[Guest]:
+def alive(events: connection.Events, case: Case) -> AbstractContextManager[Guest]:
     """Start the guest of a case."""
-    made = machine(conn, events, case.arch, case.machine)
-    return living(conn, events, case.xml, made, "probe.eject=none", case.name.replace("/", "-"))
-
-
-def _refusal(action: Callable[[], object]) -> int | None:
-    try:
-        action()
-    except libvirt.libvirtError as error:
-        code: int = error.get_error_code()
-        return code
-    return None
+    return boot(events, case.xml, case.name.replace("/", "-"), defined=True)
 
 
 _HEADER = struct.Struct("=16s5I56x")
@@ -101,24 +89,23 @@ def edit_image(image: Path, old: str, new: str) -> None:
         file.write(edited.ljust(cookie - 1, b"\n") + b"\0")
 
 
-_CHANGES = {
-    "the feature goes": ("<hotplug enable='no'/>", ""),
-    "the feature turns": ("<hotplug enable='no'/>", "<hotplug enable='yes'/>"),
-    "a setting comes": ("<rng model='virtio'>", "<rng model='virtio' hotplug='yes'>"),
-    "an exception turns": ("user' hotplug='yes'>", "user' hotplug='no'>"),
-    "an exception goes": ("user' hotplug='yes'>", "user'>"),
-    "a port turns": ("<target chassis='1' ", "<target chassis='1' hotplug='off' "),
-}
+_CHANGES = (
+    ("<hotplug enable='no'/>", ""),  # the feature goes
+    ("<hotplug enable='no'/>", "<hotplug enable='yes'/>"),  # the feature turns
+    ("<rng model='virtio'>", "<rng model='virtio' hotplug='yes'>"),  # a setting comes
+    ("user' hotplug='yes'>", "user' hotplug='no'>"),  # an exception turns
+    ("user' hotplug='yes'>", "user'>"),  # an exception goes
+    ("<target chassis='1' ", "<target chassis='1' hotplug='off' "),  # a port turns
+)
 """Changes of the settings that leave the guest's hardware alone."""
 
 
-def refused(xml: str, action: Callable[[str], object]) -> None:
-    """Check that the action is refused with each of the changes in its XML, as other changes of the hardware are."""
-    codes = {}
-    for name, (old, new) in _CHANGES.items():
+def assert_changes_refused(xml: str, action: Callable[[str], object]) -> None:
+    """Assert that the action is refused with each of the changes in its XML, as other changes of the hardware are."""
+    for old, new in _CHANGES:
         assert xml.count(old) == 1, old
-        codes[name] = _refusal(functools.partial(action, xml.replace(old, new)))
-    assert codes == dict.fromkeys(_CHANGES, libvirt.VIR_ERR_CONFIG_UNSUPPORTED)
+        with refused(libvirt.VIR_ERR_CONFIG_UNSUPPORTED):
+            action(xml.replace(old, new))
 
 
 FEATURE = "<features><hotplug enable='no'/></features>"

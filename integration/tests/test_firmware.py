@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import libvirt
 import pytest
 
 from integration.domains.snippets import ALL_OFF
-from integration.guest.accel import machine
-from integration.guest.boot import running
+from integration.guest.boot import boot
 from integration.host import connection
 from integration.host.scratch import scratch
 from integration.oracle import expectations
 from integration.oracle.cases import Case, directory
 from integration.oracle.runner import Pool
-from integration.oracle.verdict import judge
+from integration.oracle.verdict import attack
 
 _VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 _DOMAIN = f"""
@@ -48,19 +46,18 @@ def test_boots_from_a_shared_slot(case: Case, pool: Pool) -> None:
     expectations.obeys(result, case)
 
 
-def test_existing_nvram(conn: libvirt.virConnect, events: connection.Events) -> None:
+def test_existing_nvram(events: connection.Events) -> None:
     """Firmware whose variables tell of a disk behind a port finds it on the root bus, where the setting put it."""
-    made, words = machine(conn, events), "probe.eject=all probe.end=idle"
     with scratch("nvram") as (_, directory), open(_VARIABLES, "rb") as template:
         nvram = directory / "kept.fd"
         before, after = (_DOMAIN.format(nvram=nvram, feature=feature) for feature in ("", ALL_OFF))
-        with running(conn, events, before, made, words, "nvram-before") as guest:
+        with boot(events, before, "nvram-before") as guest:
             guest.done()
-            assert judge(guest)["ua-boot"].unplugged
+            assert attack(guest)["ua-boot"].unplugged
         assert _ENTRY in nvram.read_bytes()
         assert _ENTRY not in template.read()
-        with running(conn, events, after, made, words, "nvram-after") as guest:
+        with boot(events, after, "nvram-after") as guest:
             guest.done()
-            verdicts = judge(guest)
+            verdicts = attack(guest)
         assert [alias for alias, verdict in verdicts.items() if verdict.unplugged or not verdict.guest_address] == []
         assert verdicts["ua-boot"].path[-1].model == "pcie-root"

@@ -22,11 +22,10 @@ import pytest
 
 from integration.domains import definitions
 from integration.domains.snippets import cut, unplaced
-from integration.guest.accel import machine
-from integration.guest.boot import living
+from integration.guest.boot import boot
 from integration.guest.running import Guest
 from integration.host import connection, daemons
-from integration.oracle.verdict import judge
+from integration.oracle.verdict import attack
 from integration.tests.lives import (
     CASES,
     FEATURE,
@@ -35,11 +34,12 @@ from integration.tests.lives import (
     RNG,
     UNSET,
     alive,
-    attempt,
+    assert_changes_refused,
+    assert_still_protected,
     essence,
-    refused,
     revert_to_internal,
 )
+from integration.tests.refused import refused
 
 _SECURE = libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE
 _SNAPSHOT = """
@@ -52,13 +52,13 @@ _SNAPSHOT = """
 
 
 @pytest.fixture(scope="module")
-def guests(conn: libvirt.virConnect, events: connection.Events) -> Iterator[Callable[[str], Guest]]:
+def guests(events: connection.Events) -> Iterator[Callable[[str], Guest]]:
     """A function that gives the guest of the named case, started when first asked for."""
     with ExitStack() as stack:
 
         @functools.cache
         def get(name: str) -> Guest:
-            guest = stack.enter_context(alive(conn, events, CASES[name]))
+            guest = stack.enter_context(alive(events, CASES[name]))
             guest.done()
             return guest
 
@@ -130,7 +130,7 @@ def test_survives(guests: Callable[[str], Guest], name: str, event: str) -> None
     _EVENTS[event](guest)
     assert essence(guest.domain.XMLDesc()) == essence(live)
     assert essence(guest.domain.XMLDesc(INACTIVE)) == essence(inactive)
-    attempt(guest.now(), CASES[name])
+    assert_still_protected(guest.now(), CASES[name])
 
 
 def _digest(path: Path) -> str:
@@ -145,8 +145,8 @@ def test_restore_refuses_changes(guests: Callable[[str], Guest]) -> None:
     image = save(guest)
     content = _digest(image)
     xml = conn.saveImageGetXMLDesc(str(image), _SECURE)
-    refused(xml, lambda changed: conn.restoreFlags(str(image), changed))
-    refused(xml, lambda changed: conn.saveImageDefineXML(str(image), changed))
+    assert_changes_refused(xml, lambda changed: conn.restoreFlags(str(image), changed))
+    assert_changes_refused(xml, lambda changed: conn.saveImageDefineXML(str(image), changed))
     assert _digest(image) == content
     assert not guest.domain.isActive()
     conn.restoreFlags(str(image), xml)
@@ -159,7 +159,7 @@ def test_managed_save_refuses_changes(guests: Callable[[str], Guest]) -> None:
     before = guest.domain.XMLDesc()
     guest.domain.managedSave()
     xml = guest.domain.managedSaveGetXMLDesc(_SECURE)
-    refused(xml, guest.domain.managedSaveDefineXML)
+    assert_changes_refused(xml, guest.domain.managedSaveDefineXML)
     assert guest.domain.managedSaveGetXMLDesc(_SECURE) == xml
     guest.domain.create()
     assert essence(guest.domain.XMLDesc()) == essence(before)
@@ -199,14 +199,13 @@ def test_native_arguments(guests: Callable[[str], Guest]) -> None:
 
 
 def _unplugged(guest: Guest) -> set[str]:
-    guest.eject()
-    return {alias for alias, verdict in judge(guest).items() if verdict.unplugged}
+    return {alias for alias, verdict in attack(guest).items() if verdict.unplugged}
 
 
 def test_snapshot_from_before(conn: libvirt.virConnect, events: connection.Events) -> None:
     """A snapshot from before the setting brings back what was then: a guest and a definition without it."""
     partial = UNSET.format(feature="", format="raw", source="")
-    with living(conn, events, partial, machine(conn, events), "probe.eject=none", "before") as before:
+    with boot(events, partial, "before", defined=True) as before:
         before.done()
         snapshot = external_snapshot(before, "before")
         unset = before.domain.XMLDesc(INACTIVE)
@@ -247,9 +246,8 @@ def test_edit_of_a_running_domain(conn: libvirt.virConnect) -> None:
         assert edited.returncode == 0, edited.stderr
         assert domain.XMLDesc() == live
         assert essence(place.dump()) == (None, *essence(inactive)[1:])
-        with pytest.raises(libvirt.libvirtError) as refusal:
+        with refused(libvirt.VIR_ERR_OPERATION_UNSUPPORTED):
             domain.detachDeviceFlags(cut(domain.XMLDesc(INACTIVE), "ua-rng"), libvirt.VIR_DOMAIN_AFFECT_LIVE)
-        assert refusal.value.get_error_code() == libvirt.VIR_ERR_OPERATION_UNSUPPORTED
         domain.destroy()
         domain.create()
         assert essence(domain.XMLDesc()) == (None, *essence(live)[1:])

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
+from integration.arch import of_machine
 from integration.domains import domxml
 from integration.domains.arbitrary import domains, examples
 from integration.domains.definitions import Definition
@@ -30,7 +31,6 @@ from integration.domains.snippets import ALL_OFF, stripped
 from integration.oracle.rules import assert_placed, is_pci
 from integration.paths import DATA, NIGHTLY
 
-_ARCHES = {"virt": "aarch64"}
 _FIRST = re.compile(r"<!-- ([a-z0-9. -]+) -->\n")
 _FILES = {path.stem: path for path in sorted((DATA / "rewritten").glob("*.xml"))}
 
@@ -54,7 +54,7 @@ def _add(devices: Element, kind: str, numbers: Iterator[int]) -> None:
 def _written(path: Path, machine: str, kinds: list[str], each: bool = False) -> str:
     """Write a domain anew, with more devices of ``kinds``; either it says no, or each of its PCI devices does."""
     domain = Element("domain")
-    system = SubElement(SubElement(domain, "os"), "type", arch=_ARCHES.get(machine, "x86_64"), machine=machine)
+    system = SubElement(SubElement(domain, "os"), "type", arch=of_machine(machine), machine=machine)
     system.text = "hvm"
     domain.append(ElementTree.fromstring(f"<features>{'' if each else ALL_OFF}</features>"))
     devices = ElementTree.fromstring(path.read_text())

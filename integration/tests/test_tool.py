@@ -23,20 +23,18 @@ from unittest import mock
 import libvirt
 import pytest
 
+from integration.arch import BOOTED
 from integration.domains import domxml, snippets
 from integration.domains.definitions import Definition
 from integration.domains.layout import Layout
 from integration.domains.pci import Address
-from integration.guest.accel import machine
-from integration.guest.boot import bootable
-from integration.guest.image import image
+from integration.guest.boot import boot
 from integration.guest.report import Report
 from integration.guest.running import Guest
 from integration.host import connection, daemons
-from integration.host.scratch import scratch
 from integration.oracle import rules
 from integration.oracle.cases import Case, directory
-from integration.oracle.verdict import attack, judge
+from integration.oracle.verdict import attack
 from integration.paths import DATA
 
 CASES = sorted((DATA / "convert").glob("*.xml"))
@@ -103,9 +101,7 @@ class Seen:
 
 def _see(guest: Guest) -> Seen:
     report = guest.done()
-    guest.connect()
-    verdicts = judge(guest, attack(guest))
-    guest.disconnect()
+    verdicts = attack(guest)
     return Seen(
         {address: seen.ident for address, seen in report.before.items()},
         {mac: net_id(report, address) for mac, address in report.nets.items()},
@@ -126,39 +122,30 @@ class Converted:
     checks: dict[str, tuple[str, int]]
 
 
-def _convert(conn: libvirt.virConnect, events: connection.Events, path: Path) -> Converted:
-    xml = path.read_text()
-    made = machine(conn, events, *domxml.kind(xml))
+def _convert(events: connection.Events, path: Path) -> Converted:
     words = path.with_suffix(".converted").read_text().splitlines()[0].split()
-    with scratch(f"convert-{path.stem}") as (name, directory):
-        whole = domxml.complete(xml, name, made)
-        console = bootable(whole, image(made.arch), "probe.end=ask", directory, "pty")
-        domain = conn.defineXML(domxml.text(whole))
-        try:
-            domain.create()
-            before = _see(Guest(domain, events, console))
-            checks = {"first": check(name), "strict": check(name, "--strict")}
-            plain = tool("set", name, "no")
-            said = plain.stdout if plain.returncode == 0 else change(name, *words)
-            checks |= {"pending": check(name), "config": check(name, "--config", "--strict")}
-            domain.destroy()
-            console.unlink()
-            domain.create()
-            after = _see(Guest(domain, events, console))
-            checks["done"] = check(name, "--strict")
-        finally:
-            connection.discard(domain)
+    with boot(events, path.read_text(), f"convert-{path.stem}", defined=True) as guest:
+        domain, name = guest.domain, guest.domain.name()
+        before = _see(guest)
+        checks = {"first": check(name), "strict": check(name, "--strict")}
+        plain = tool("set", name, "no")
+        said = plain.stdout if plain.returncode == 0 else change(name, *words)
+        checks |= {"pending": check(name), "config": check(name, "--config", "--strict")}
+        domain.destroy()
+        domain.create()
+        after = _see(guest.now())
+        checks["done"] = check(name, "--strict")
     return Converted(before, after, plain, said, checks)
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_converts(conn: libvirt.virConnect, events: connection.Events, path: Path) -> None:
+def test_converts(events: connection.Events, path: Path) -> None:
     """The guest sees the same hardware before and after; its root could remove all of it before, nothing after.
 
     Where addresses cannot stay, only a command that says so changes anything, and PCI IDs stay.
     """
     options, *lines = path.with_suffix(".converted").read_text().splitlines()
-    guest = _convert(conn, events, path)
+    guest = _convert(events, path)
     own = {alias for alias in guest.before.devices if alias.startswith("ua-")}  # and not those of the chipset
     assert own == guest.before.unplugged
     assert guest.after.devices == guest.before.devices
@@ -229,7 +216,7 @@ REAL = sorted((DATA / "tool/real").glob("*.xml"))
 def _whole(path: Path, name: str) -> str:
     partial = path.read_text()
     arch, kind = domxml.kind(partial)
-    known = arch in ("x86_64", "aarch64")
+    known = arch in BOOTED
     made = domxml.Machine(arch, kind, connection.emulator(arch) if known else f"/usr/bin/qemu-system-{arch}")
     return domxml.text(domxml.complete(partial, name, made))
 
