@@ -28,11 +28,10 @@ def _loaders(arch: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if all((home / name).exists() for name in _NAMES.values()):
             return home
-        apt = debian.Apt(ARCHES[arch].debian, home)
-        apt.update()
+        apt = debian.Apt(ARCHES[arch].debian)
         for package, pattern in _SIGNED.items():
             tree = home / package
-            debian.unpack(apt.download(package), tree)
+            debian.unpack(apt.download(package, home / "debs"), tree)
             shutil.copyfile(next(tree.glob(pattern)), home / _NAMES[package])
             shutil.rmtree(tree)
     return home

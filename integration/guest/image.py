@@ -67,14 +67,13 @@ def _fetch(debian_arch: str, home: Path) -> tuple[Path, Path]:
     kept = sorted(home.glob("debs/linux-image-*.deb")), sorted(home.glob("debs/busybox-static_*.deb"))
     if all(kept):
         return kept[0][-1], kept[1][-1]
-    apt = debian.Apt(debian_arch, home)
-    apt.update()
+    apt, into = debian.Apt(debian_arch), home / "debs"
     meta = f"linux-image-{debian_arch}"
     failure = debian.FetchError(f"apt knows no package {meta}")
     for names in apt.depends(meta):
         try:
             kernel = next(name for name in names if name.startswith("linux-image-"))
-            return apt.download(kernel), apt.download("busybox-static")
+            return apt.download(kernel, into), apt.download("busybox-static", into)
         except debian.FetchError as error:
             failure = error
     raise failure
