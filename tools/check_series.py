@@ -73,23 +73,28 @@ def check_commit(commit: str, options: list[str], env: dict[str, str]) -> Result
     return results
 
 
-def main() -> int:
-    """Check the patches that are asked for and give 1 if one failed."""
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("patches", nargs="?", default="1-", help="numbers, from 1: 3, 3-5 or 3- (default: all)")
     parser.add_argument("--but-last", action="store_true", help="not the last one, which make check builds and tests")
-    given = parser.parse_args()
-    tip = series.apply(series.BASE, series.patches())
-    commits = series.run("git", "rev-list", "--reverse", f"{series.BASE}..{tip}").split()
-    wanted = re.fullmatch(r"(\d+)(-?)(\d*)", given.patches)
-    if not wanted:
-        raise series.Failure("PATCHES is a number or a range: 3, 3-5 or 3-")
-    first = int(wanted[1])
-    last = int(wanted[3] or (len(commits) if wanted[2] else first))
-    if not 1 <= first <= last <= len(commits):
-        raise series.Failure(f"there are patches 1 to {len(commits)}, not {given.patches}")
-    numbers = range(first, min(last, len(commits) - given.but_last) + 1)
+    return parser.parse_args()
 
+
+def chosen(wanted: str, count: int) -> tuple[int, int]:
+    """Return the first and the last number of a range like 3, 3-5 or 3- of ``count`` patches."""
+    found = re.fullmatch(r"(\d+)(-?)(\d*)", wanted)
+    if not found:
+        raise series.Failure("PATCHES is a number or a range: 3, 3-5 or 3-")
+    first = int(found[1])
+    last = int(found[3] or (count if found[2] else first))
+    if not 1 <= first <= last <= count:
+        raise series.Failure(f"there are patches 1 to {count}, not {wanted}")
+    return first, last
+
+
+def prepare(tip: str) -> list[str]:
+    """Have the series in the tree to check, forget what passed in another way, and return meson's options."""
     WORK.mkdir(parents=True, exist_ok=True)
     if not (TREE / ".git").exists():
         series.run("git", "init", "--quiet", TREE, cwd=TOP)
@@ -108,29 +113,42 @@ def main() -> int:
         shutil.rmtree(WORK / "passed", ignore_errors=True)
         (WORK / "recipe").write_text(recipe)
     (WORK / "passed").mkdir(exist_ok=True)
+    return options
 
+
+def remembered(commit: str, options: list[str]) -> Results:
+    """Check a commit, unless it has passed before."""
     env = dict(os.environ)
     env["PATH"] = f"{TOP / 'build/venv/bin'}:{env['PATH']}"
     env.setdefault("CCACHE_DIR", str(TOP / "build/ccache"))
     env |= {"CCACHE_BASEDIR": str(WORK), "CCACHE_NOHASHDIR": "1"}
+    stamp = WORK / "passed" / commit
+    if stamp.exists():
+        print(f"  passed before: {stamp.read_text()}", flush=True)
+        return Results(int(stamp.read_text().split()[0]))
+    results = check_commit(commit, options, env)
+    print(f"  {results.line()}", flush=True)
+    for test in results.skipped:
+        print(f"  skipped: {test}", flush=True)
+    if not results.failed:
+        stamp.write_text(results.line())
+    return results
 
+
+def main() -> int:
+    """Check the patches that are asked for and return 1 if one failed."""
+    given = arguments()
+    tip = series.apply(series.BASE, series.patches())
+    commits = series.run("git", "rev-list", "--reverse", f"{series.BASE}..{tip}").split()
+    first, last = chosen(given.patches, len(commits))
+    options = prepare(tip)
     total = Results()
     start = time.monotonic()
-    for number in numbers:
+    for number in range(first, min(last, len(commits) - given.but_last) + 1):
         commit = commits[number - 1]
         subject = series.run("git", "log", "-1", "--format=%s", commit)
         print(f"[{time.monotonic() - start:5.0f} s] patch {number}/{len(commits)}: {subject}", flush=True)
-        stamp = WORK / "passed" / commit
-        if stamp.exists():
-            print(f"  passed before: {stamp.read_text()}", flush=True)
-            total.passed += int(stamp.read_text().split()[0])
-            continue
-        results = check_commit(commit, options, env)
-        print(f"  {results.line()}", flush=True)
-        for test in results.skipped:
-            print(f"  skipped: {test}", flush=True)
-        if not results.failed:
-            stamp.write_text(results.line())
+        results = remembered(commit, options)
         total.add(Results(results.passed, [f"patch {number}: {test}" for test in results.failed], results.skipped))
     for test in total.failed:
         print(f"failed: {test}")

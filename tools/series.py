@@ -188,30 +188,41 @@ def refuse_to_lose_work() -> None:
         )
 
 
+def init_repository() -> None:
+    """Make libvirt/ an empty repository."""
+    if LIBVIRT.exists() and any(LIBVIRT.iterdir()):
+        raise Failure("libvirt/ has files but is no git repository: move it away and run 'make source' again")
+    run("git", "init", "--quiet", "--object-format=sha1", "--initial-branch=series", LIBVIRT, cwd=TOP)
+    # libvirt's build imports its own Python modules.
+    (LIBVIRT / ".git/info/exclude").write_text("__pycache__/\n")
+
+
+def stays(want: str | None, if_missing: bool) -> bool:
+    """Return whether libvirt/ may stay as it is. Raises Failure if it must not be replaced either."""
+    head = resolve("HEAD")
+    if if_missing and head:
+        if want and head != want:
+            print(
+                f"Note: libvirt/ is at {head[:12]}, not at the recorded {want[:12]}"
+                " ('make source' goes there, 'make export' records it)."
+            )
+        return True
+    force = os.environ.get("FORCE") == "1"
+    if head and head == want and not os.environ.get("LIBVIRT_GIT") and not force:
+        return True
+    if not force:
+        refuse_to_lose_work()
+    return False
+
+
 def source(if_missing: bool) -> None:
     upstream = os.environ.get("LIBVIRT_GIT")
-    force = os.environ.get("FORCE") == "1"
     want = recorded()
     BUILD.mkdir(exist_ok=True)
-    if have_repository():
-        head = resolve("HEAD")
-        if if_missing and head:
-            if want and head != want:
-                print(
-                    f"Note: libvirt/ is at {head[:12]}, not at the recorded {want[:12]}"
-                    " ('make source' goes there, 'make export' records it)."
-                )
-            return
-        if head and head == want and not upstream and not force:
-            return
-        if not force:
-            refuse_to_lose_work()
-    else:
-        if LIBVIRT.exists() and any(LIBVIRT.iterdir()):
-            raise Failure("libvirt/ has files but is no git repository: move it away and run 'make source' again")
-        run("git", "init", "--quiet", "--object-format=sha1", "--initial-branch=series", LIBVIRT, cwd=TOP)
-        # libvirt's build imports its own Python modules.
-        (LIBVIRT / ".git/info/exclude").write_text("__pycache__/\n")
+    if not have_repository():
+        init_repository()
+    elif stays(want, if_missing):
+        return
 
     # Not while "series" is checked out in an unfinished state: everything is made beside it first.
     if upstream:
@@ -265,7 +276,8 @@ def shape(base: str, tip: str) -> list[str]:
     return run("git", "log", "--reverse", "--format=%T %an <%ae> %ad%n%B%x00", f"{base}..{tip}").split("\0\n")
 
 
-def export() -> None:
+def exported_base() -> str:
+    """Return the commit that the series is based on. Raises Failure if it cannot be exported as it is."""
     base = resolve(TAG) if have_repository() else None
     if not base:
         raise Failure("there is no series in libvirt/: run 'make source' first")
@@ -281,7 +293,11 @@ def export() -> None:
         raise Failure(f"the series is not based on {TAG}: git -C libvirt rebase --onto {TAG} ...")
     if run("git", "status", "--porcelain", "--untracked-files=no"):
         print("Note: uncommitted changes in libvirt/ are not exported.")
+    return base
 
+
+def write_patches(base: str) -> tuple[int, str]:
+    """Write the series to patches/, and return how many patches it has and the commit that they give."""
     BUILD.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD, prefix="export.") as temporary:
         out = Path(temporary)
@@ -303,7 +319,12 @@ def export() -> None:
                 old.unlink()
         for new in sorted(out.glob("*.patch")):
             shutil.copy(new, PATCHES)
+    return len(series), tip
 
+
+def export() -> None:
+    base = exported_base()
+    count, tip = write_patches(base)
     # The tree is the same, so the checkout and changes in it stay as they are.
     run("git", "update-ref", "-m", "export", "refs/heads/series", tip)
     run("git", "update-ref", KNOWN, tip)
@@ -312,11 +333,11 @@ def export() -> None:
         run("git", "update-index", "--add", "--cacheinfo", f"160000,{tip},libvirt", cwd=TOP)
         changed = run("git", "diff", "--cached", "--name-only", "--", "patches", "libvirt", cwd=TOP)
         todo = "staged. Commit them together." if changed else "as committed."
-        print(f"patches/ has {len(series)} patches, libvirt/ is at {tip}: {todo}")
+        print(f"patches/ has {count} patches, libvirt/ is at {tip}: {todo}")
     else:
-        print(f"patches/ has {len(series)} patches; staged. They are based on upstream's own {TAG}, so the gitlink")
+        print(f"patches/ has {count} patches; staged. They are based on upstream's own {TAG}, so the gitlink")
         print("stays as it is: run 'make source' without LIBVIRT_GIT and 'make export' to record it.")
-    if series and "*** BLURB HERE ***" in COVER.read_text():
+    if count and "*** BLURB HERE ***" in COVER.read_text():
         print(f"Now write the cover letter's subject and text into {COVER.relative_to(TOP)}.")
 
 

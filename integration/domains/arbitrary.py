@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from integration.arch import of_machine
 from integration.domains.devices import all_devices, names
 from integration.domains.snippets import ALL_OFF
 from integration.paths import NIGHTLY
@@ -124,71 +125,103 @@ def expanders(draw: st.DrawFn) -> Topology:
     return made
 
 
+def _topology(draw: st.DrawFn, machine: str, of: str) -> Topology:
+    if machine != "pc":
+        ways = [st.just(Topology([], ["pcie-root"])), topologies(), *[expanders()] * (of == "x86_64")]
+        return draw(st.one_of(ways))
+    root = f"<controller type='pci' index='0' model='pci-root'>{draw(_HOTPLUG)}</controller>"
+    bridge = "<controller type='pci' index='1' model='pci-bridge'/>"
+    parts = draw(st.sampled_from([[], [], [root], [root, bridge], [bridge]]))
+    return Topology(parts, ["pci-root", "pci-bridge"])
+
+
+class _Draft:
+    """The devices of a domain that is being made up."""
+
+    def __init__(self, draw: st.DrawFn, topology: Topology, lone: bool) -> None:
+        self._draw, self._topology, self._lone = draw, topology, lone
+        self.parts = list(topology.parts)
+        self._numbers = iter(range(1, 1000))
+
+    def _device(self, name: str, setting: str, address: str) -> str:
+        number = next(self._numbers)
+        return all_devices()[name].xml(number, setting, f"{address}<alias name='ua-{number}'/>")
+
+    def _setting(self) -> str:
+        return "" if self._lone else self._draw(_SETTING)
+
+    def _take(self, bus: int) -> int | None:
+        """Choose a slot of a bus, and return it unless it is taken already."""
+        slot = self._topology.slot(self._draw, bus)
+        if (bus, slot) in self._topology.taken:
+            return None
+        self._topology.taken.add((bus, slot))
+        return slot
+
+    def _anywhere(self) -> str:
+        draw = self._draw
+        if draw(st.integers(0, 2)):
+            return ""
+        bus = draw(st.integers(0, len(self._topology.models)))
+        slot = self._take(bus)
+        if slot is None:
+            return ""
+        more = draw(st.sampled_from(["", "", " multifunction='on'", " multifunction='off'"]))
+        return _pci(bus, slot, draw(st.sampled_from([0, 0, 0, 0, 0, 1, 7])), more)
+
+    def add_any(self, kinds: list[str]) -> None:
+        """Add devices of these kinds, some of them many times."""
+        few, draw = names("few"), self._draw
+        for kind in draw(st.lists(st.sampled_from(kinds), max_size=12)):
+            setting, address = self._setting(), self._anywhere()
+            copies = draw(st.sampled_from([1, 1, 1, 1, 1, 1, 30, 90])) if kind not in few and not address else 1
+            self.parts += [self._device(kind, setting, address) for _ in range(copies)]
+
+    def add_slots(self) -> None:
+        """Add slots of several functions, whose devices may differ in their settings."""
+        draw = self._draw
+        for _ in range(draw(st.integers(0, 2))):
+            bus = draw(st.integers(0, len(self._topology.models) - 1))
+            slot = self._take(bus)
+            if slot is None:
+                continue
+            for function in draw(st.lists(st.integers(0, 7), unique=True, min_size=1, max_size=4)):
+                more = " multifunction='on'" if function == 0 else ""
+                kind = draw(st.sampled_from(["rng", "nic-virtio", "nic-e1000e", "scsi-virtio-scsi", "disk-optional"]))
+                self.parts.append(self._device(kind, self._setting(), _pci(bus, slot, function, more)))
+
+    def add_once(self, kinds: list[str]) -> list[str]:
+        """Add devices of which a domain has one at most, and return their kinds."""
+        draw = self._draw
+        chosen = draw(st.lists(st.sampled_from(kinds), unique=True, max_size=4))
+        if self._lone:
+            chosen = [draw(st.sampled_from(_PIIX)), *(kind for kind in chosen if kind not in (*_PIIX, "teaming"))]
+        for kind in chosen:
+            setting = draw(_SETTING) if not self._lone else "no" if kind == chosen[0] else ""
+            if kind == "teaming":
+                self.parts.append(_TEAM.format(f" hotplug='{setting}'" if setting else ""))
+            elif kind == "intel-iommu":
+                self.parts.append("<iommu model='intel'/>")
+            else:
+                self.parts.append(self._device(kind, setting, ""))
+        return chosen
+
+
 @st.composite
 def domains(draw: st.DrawFn, of: str = "") -> str:
     """Make up a domain, of the architecture ``of`` if that is not empty. Each of its devices has an alias."""
     machine = draw(st.sampled_from(_OF[of]))
     # i440fx with a setting on just one of PIIX's functions: others of the domain would have it refused
     lone = bool(of) and machine == "pc" and draw(st.booleans())
-    few = names("few")
     here = [device for device in map(all_devices().get, names("random")) if device and machine in device.machines]
-    once = sorted(device.name for device in here if "once" in device.special and device.name not in few)
-    kinds = sorted(device.name for device in here if device.name not in once)
-    numbers = iter(range(1, 1000))
-    if machine != "pc":
-        ways = [st.just(Topology([], ["pcie-root"])), topologies(), *[expanders()] * (of == "x86_64")]
-        topology = draw(st.one_of(ways))
-    else:
-        root = f"<controller type='pci' index='0' model='pci-root'>{draw(_HOTPLUG)}</controller>"
-        bridge = "<controller type='pci' index='1' model='pci-bridge'/>"
-        parts = draw(st.sampled_from([[], [], [root], [root, bridge], [bridge]]))
-        topology = Topology(parts, ["pci-root", "pci-bridge"])
-    parts = list(topology.parts)
-
-    def device(name: str, setting: str, address: str) -> str:
-        number = next(numbers)
-        return all_devices()[name].xml(number, setting, f"{address}<alias name='ua-{number}'/>")
-
-    def anywhere() -> str:
-        if draw(st.integers(0, 2)):
-            return ""
-        bus = draw(st.integers(0, len(topology.models)))
-        slot = topology.slot(draw, bus)
-        if (bus, slot) in topology.taken:
-            return ""
-        topology.taken.add((bus, slot))
-        more = draw(st.sampled_from(["", "", " multifunction='on'", " multifunction='off'"]))
-        return _pci(bus, slot, draw(st.sampled_from([0, 0, 0, 0, 0, 1, 7])), more)
-
-    for kind in draw(st.lists(st.sampled_from(kinds), max_size=12)):
-        setting, address = "" if lone else draw(_SETTING), anywhere()
-        copies = draw(st.sampled_from([1, 1, 1, 1, 1, 1, 30, 90])) if kind not in few and not address else 1
-        parts += [device(kind, setting, address) for _ in range(copies)]
-    # slots of several functions, whose devices may differ in their settings
-    for _ in range(draw(st.integers(0, 2))):
-        bus = draw(st.integers(0, len(topology.models) - 1))
-        slot = topology.slot(draw, bus)
-        if (bus, slot) in topology.taken:
-            continue
-        topology.taken.add((bus, slot))
-        for function in draw(st.lists(st.integers(0, 7), unique=True, min_size=1, max_size=4)):
-            more = " multifunction='on'" if function == 0 else ""
-            kind = draw(st.sampled_from(["rng", "nic-virtio", "nic-e1000e", "scsi-virtio-scsi", "disk-optional"]))
-            parts.append(device(kind, "" if lone else draw(_SETTING), _pci(bus, slot, function, more)))
+    once = sorted(device.name for device in here if "once" in device.special and "few" not in device.special)
+    draft = _Draft(draw, _topology(draw, machine, of), lone)
+    draft.add_any(sorted(device.name for device in here if device.name not in once))
+    draft.add_slots()
     # An IOMMU of Intel's is no PCI device.
-    intel = ["intel-iommu"] if machine == "q35" else []
-    chosen = draw(st.lists(st.sampled_from([*once, "teaming", *intel]), unique=True, max_size=4))
-    if lone:
-        chosen = [draw(st.sampled_from(_PIIX)), *(kind for kind in chosen if kind not in (*_PIIX, "teaming"))]
-    for kind in chosen:
-        setting = draw(_SETTING) if not lone else "no" if kind == chosen[0] else ""
-        if kind == "teaming":
-            parts.append(_TEAM.format(f" hotplug='{setting}'" if setting else ""))
-        else:
-            parts.append("<iommu model='intel'/>" if kind == "intel-iommu" else device(kind, setting, ""))
+    chosen = draft.add_once([*once, "teaming", *(["intel-iommu"] if machine == "q35" else [])])
     feature = "" if lone else draw(st.sampled_from(["", ALL_OFF, ALL_OFF, "<hotplug enable='yes'/>"]))
     firmware = _FIRMWARE if machine != "pc" and draw(st.integers(0, 4)) == 0 and not of else ""
-    arch = of or ("aarch64" if machine == "virt" else "x86_64")
-    system = f"<os><type arch='{arch}' machine='{machine}'>hvm</type>{firmware}</os>"
+    system = f"<os><type arch='{of or of_machine(machine)}' machine='{machine}'>hvm</type>{firmware}</os>"
     apic = "<ioapic driver='qemu'/>" if "intel-iommu" in chosen else ""
-    return f"<domain>{system}<features>{feature}{apic}</features><devices>{''.join(parts)}</devices></domain>"
+    return f"<domain>{system}<features>{feature}{apic}</features><devices>{''.join(draft.parts)}</devices></domain>"

@@ -24,6 +24,13 @@ class Seen:
     path: str
     """the device's path in the ACPI name space"""
 
+    @classmethod
+    def parse(cls, values: dict[str, str]) -> Seen:
+        """Read the values of a line "@@ pci"."""
+        ident = f"{values['vendor']}:{values['device']}"
+        kind = int(values["class"], 16)
+        return cls(Address.parse(values["addr"]), ident, kind, values["driver"], values["index"], values["path"])
+
 
 @dataclass(frozen=True)
 class Ejected:
@@ -60,7 +67,7 @@ class Report:
     ejects: list[Ejected] = field(default_factory=list)
     attacks: list[Attack] = field(default_factory=list)
     tried: list[str] = field(default_factory=list)
-    """what it tried because it was told "only WHAT" """
+    """the lines that it was told, and has done"""
     disks: list[tuple[str, str]] = field(default_factory=list)
     """SCSI disks that came or went: (start, added or removed; name)"""
     plugs: list[tuple[str, Address, str]] = field(default_factory=list)
@@ -81,14 +88,7 @@ class Report:
                 self.secure_boot = values["secureboot"] == "yes"
                 self.reached.add("boot")
             case "pci":
-                seen = Seen(
-                    Address.parse(values["addr"]),
-                    f"{values['vendor']}:{values['device']}",
-                    int(values["class"], 16),
-                    values["driver"],
-                    values["index"],
-                    values["path"],
-                )
+                seen = Seen.parse(values)
                 (self.before if values["when"] == "before" else self.after)[seen.address] = seen
             case "config":
                 self.configs[Address.parse(values["addr"])] = bytes.fromhex(values["hex"])

@@ -38,6 +38,29 @@ def _can_go(device: Element, pc: bool) -> bool:
     return kind is not None and not (pc and "piix" in kind.special)
 
 
+def _device_clashes(device: Element, wanted: Layout, layout: Layout, off: bool) -> bool:
+    """Say whether a device's setting contradicts what it is, or others in its slot; ``off`` is an i440fx's root bus."""
+    pc = layout.controllers[0].model == "pci-root"
+    setting = device.get("hotplug") or wanted.default
+    kind = kind_of(device)
+    built_in = device.get("type") == "sata" and device.get("index") == "0" and not pc
+    # libvirt puts a USB2 set on the root bus alone
+    rooted = off and (device.get("model") or "").startswith("ich9-")
+    fixed = built_in or rooted or (kind is not None and "fixed" in kind.special)
+    if setting == "yes" and fixed:
+        return True
+    if setting == "no" and attribute(device, "teaming", "type") == "transient":
+        return True
+    at = Address.of(device)
+    on_root = not pc and at is not None and at.bus == 0
+    if setting == "no" and attribute(device, "model", "type") == "igb" and (on_root or not layout.x86):
+        return True
+    if not at or at.function or not attribute(device, "source", "startupPolicy"):
+        return False
+    beside = [other for other in wanted.devices if other.address != at and other.address.beside(at)]
+    return any((other.setting or wanted.default) == "no" for other in beside)
+
+
 def clash(given: str, plain: str) -> bool:
     """Say whether a setting contradicts an address or another setting, given the domain as it is without settings."""
     layout, wanted, buses = Layout(plain), Layout(given), _buses(given)
@@ -49,26 +72,8 @@ def clash(given: str, plain: str) -> bool:
     staying = any((item.get("hotplug") or wanted.default) == "no" and _can_go(item, pc) for item in _devices(given))
     if pc and staying and not off:
         return True
-    for device in _devices(given):
-        setting = device.get("hotplug") or wanted.default
-        kind = kind_of(device)
-        built_in = device.get("type") == "sata" and device.get("index") == "0" and not pc
-        # libvirt puts a USB2 set on the root bus alone
-        rooted = off and (device.get("model") or "").startswith("ich9-")
-        fixed = built_in or rooted or (kind is not None and "fixed" in kind.special)
-        if setting == "yes" and fixed:
-            return True
-        if setting == "no" and attribute(device, "teaming", "type") == "transient":
-            return True
-        at = Address.of(device)
-        on_root = not pc and at is not None and at.bus == 0
-        if setting == "no" and attribute(device, "model", "type") == "igb" and (on_root or not layout.x86):
-            return True
-        if not at or at.function or not attribute(device, "source", "startupPolicy"):
-            continue
-        beside = [other for other in wanted.devices if other.address != at and other.address.beside(at)]
-        if any((other.setting or wanted.default) == "no" for other in beside):
-            return True
+    if any(_device_clashes(device, wanted, layout, off) for device in _devices(given)):
+        return True
     for stated in wanted.devices:
         setting, bus = stated.setting or wanted.default, stated.address.bus
         if bus not in layout.controllers:

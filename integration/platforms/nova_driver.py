@@ -61,8 +61,8 @@ def _configure(given: Given) -> None:
     conf.CONF.set_override("lock_path", given["home"], "oslo_concurrency")
 
 
-def _instance(given: Given) -> objects.Instance:
-    flavor = objects.Flavor(
+def _flavor(given: Given) -> objects.Flavor:
+    return objects.Flavor(
         id=1,
         name="flavor",
         flavorid="1",
@@ -77,6 +77,16 @@ def _instance(given: Given) -> objects.Instance:
         is_public=True,
         extra_specs=given["flavor"],
     )
+
+
+_UNSET = (
+    *("launched_at", "old_flavor", "new_flavor", "numa_topology", "vcpu_model", "resources", "trusted_certs"),
+    *("device_metadata", "ephemeral_key_uuid"),
+)
+"""What an instance has no value of."""
+
+
+def _instance(given: Given) -> objects.Instance:
     instance = objects.Instance(
         id=1,
         uuid=given["uuid"],
@@ -95,18 +105,9 @@ def _instance(given: Given) -> objects.Instance:
         architecture="x86_64",
         image_ref="",
         config_drive="",
-        launched_at=None,
-        flavor=flavor,
-        old_flavor=None,
-        new_flavor=None,
-        numa_topology=None,
-        vcpu_model=None,
+        flavor=_flavor(given),
         pci_devices=objects.PciDeviceList(objects=[]),
         pci_requests=objects.InstancePCIRequests(requests=[]),
-        resources=None,
-        trusted_certs=None,
-        device_metadata=None,
-        ephemeral_key_uuid=None,
         metadata={},
         system_metadata={"image_disk_format": "raw"},
         vm_mode=None,
@@ -114,6 +115,7 @@ def _instance(given: Given) -> objects.Instance:
         ramdisk_id="",
         default_ephemeral_device=None,
         default_swap_device=None,
+        **dict.fromkeys(_UNSET),
         info_cache=objects.InstanceInfoCache(network_info=model.NetworkInfo([])),
     )
     instance.obj_reset_changes(recursive=True)
