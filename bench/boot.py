@@ -30,7 +30,7 @@ TITLES = {
 
 
 def process(guest: Guest) -> int:
-    """Give the process id of a guest's QEMU."""
+    """Return the process id of a guest's QEMU."""
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             words = (directory / "cmdline").read_bytes().split(b"\0")
@@ -42,7 +42,7 @@ def process(guest: Guest) -> int:
 
 
 def windows(config: bytes) -> tuple[int, int]:
-    """Give the size of a bridge's windows in bytes, from its configuration space: I/O, and memory of both kinds."""
+    """Return the size of a bridge's windows in bytes, from its configuration space: I/O, and memory of both kinds."""
 
     def word(offset: int, size: int = 2) -> int:
         return int.from_bytes(config[offset : offset + size], "little")
@@ -91,7 +91,7 @@ _MEDIANS = ("seconds", "cpu_seconds", "rss_kib")
 
 
 def _row(bench: Bench, count: int, rounds: int, placements: Sequence[str] = PLACEMENTS) -> Json:
-    """Start guests of all placements in turn, and give the medians."""
+    """Start guests of all placements in turn, and return the medians."""
     runs: dict[str, list[Json]] = {placement: [] for placement in placements}
     for number in range(rounds):
         for placement in placements:
@@ -133,7 +133,7 @@ def _times(found: Json, key: str) -> list[str]:
 
 
 def show(found: Json) -> list[str]:
-    """Give the tables of times and of what the placements take up."""
+    """Return the tables of times and of what the placements take up."""
     taken = [
         [str(count), TITLES[placement], *(str(row[placement][key]) for key in _TAKEN)]
         for count, row in zip(found["sizes"], found["rows"], strict=True)
@@ -161,7 +161,7 @@ _TAKEN = ("bridges", "buses", "io_kib", "memory_mib", "driven")
 
 
 def show_memory(found: Json) -> list[str]:
-    """Give the table of QEMU's resident set when the guest's first program runs."""
+    """Return the table of QEMU's resident set when the guest's first program runs."""
     rows = []
     for count, row in zip(found["sizes"], found["rows"], strict=True):
         sizes = [row[placement]["rss_kib"] / 1024 for placement in PLACEMENTS]

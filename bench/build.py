@@ -22,7 +22,7 @@ _NOISE = re.compile(r"\[\d+/\d+\]|ninja: |$")
 
 
 def _environment() -> dict[str, str]:
-    """Give the environment without what ./run, make and we ourselves put into it."""
+    """Return the environment without what ./run, make and we ourselves put into it."""
     ours = re.compile("LIBVIRT_|LD_LIBRARY_PATH|MAKE|MFLAGS|CCACHE_|QEMU")
     env = {key: value for key, value in os.environ.items() if not ours.match(key)}
     env["PATH"] = ":".join(part for part in env["PATH"].split(":") if not part.startswith(str(BUILD)))
@@ -32,7 +32,7 @@ def _environment() -> dict[str, str]:
 
 
 def _demo(commit: str) -> Json:
-    """Clone, run the demo in the clone of a commit with no compiler cache, and give what it said when."""
+    """Clone, run the demo in the clone of a commit with no compiler cache, and return what it said when."""
     shutil.rmtree(_CLONE, ignore_errors=True)
     said: list[tuple[float, str]] = []
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
@@ -73,7 +73,7 @@ def measure(_bench: Bench) -> Json:
 
 
 def stages() -> Json:
-    """Give the seconds of each stage when make check last ran here, or nothing."""
+    """Return the seconds of each stage when make check last ran here, or nothing."""
     try:
         found: Json = json.loads(STAGES.read_text())
     except FileNotFoundError:
@@ -82,7 +82,7 @@ def stages() -> Json:
 
 
 def show(found: Json) -> list[str]:
-    """Give the table of what was said when: the build's steps and the demo's."""
+    """Return the table of what was said when: the build's steps and the demo's."""
     step = re.compile(r"\[ *\d+ ?s\] ")
     rows = [[step.sub("", text).replace("|", "\\|"), f"{at:.0f}"] for at, text in found["said"] if step.match(text)]
     rows.append(["demo ended", f"{found['seconds']:.0f}"])
@@ -98,6 +98,6 @@ def show(found: Json) -> list[str]:
 
 
 def show_stages(found: Json) -> list[str]:
-    """Give the table of the stages of make check."""
+    """Return the table of the stages of make check."""
     rows = [[stage, f"{of['seconds']:.0f}", of["result"]] for stage, of in found.items()]
     return table(["stage of make check", "s", "result"], rows)

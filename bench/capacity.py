@@ -34,7 +34,7 @@ TITLES = {
 
 
 def highest(good: int, bad: int, step: int, works: Callable[[int], bool]) -> tuple[int, int]:
-    """Bisect: give the highest number that works and the lowest that does not, at most ``step`` apart."""
+    """Bisect: return the highest number that works and the lowest that does not, at most ``step`` apart."""
     while bad - good > step:
         middle = (good + bad) // 2
         if works(middle):
@@ -45,7 +45,7 @@ def highest(good: int, bad: int, step: int, works: Callable[[int], bool]) -> tup
 
 
 def _definable(bench: Bench, count: int, placement: str) -> str:
-    """Define a domain and remove it again. Gives why not, or nothing."""
+    """Define a domain and remove it again. Returns why not, or nothing."""
     side = bench.side(placement)
     with scratch("capacity") as (name, directory):
         whole = domxml.complete(domain(count, placement), name, bench.machine)
@@ -112,7 +112,7 @@ def measure(bench: Bench) -> Json:
 
 
 def show(found: Json) -> list[str]:
-    """Give the table."""
+    """Return the table."""
     rows = []
     for placement, title in TITLES.items():
         of = found[placement]

@@ -24,7 +24,7 @@ _VARIANTS = ("stock", "patched", "patched, enable='no'")
 
 
 def _variants(bench: Bench) -> list[tuple[str, Side, str]]:
-    """Give what is compared: name, libvirt, placement."""
+    """Return what is compared: name, libvirt, placement."""
     return list(zip(_VARIANTS, (bench.stock, bench.patched, bench.patched), ("stock", "stock", "no"), strict=True))
 
 
@@ -43,7 +43,7 @@ def _seconds(side: Side, xml: str) -> float:
 
 
 def _wall(bench: Bench, rounds: int) -> dict[str, list[float]]:
-    """Define on all in turn; give the medians in milliseconds, by size."""
+    """Define on all in turn; return the medians in milliseconds, by size."""
     found: dict[str, list[float]] = {name: [] for name in _VARIANTS}
     with scratch("define") as (name, directory):
         for count in SIZES:
@@ -111,12 +111,12 @@ def measure(bench: Bench) -> Json:
 
 
 def growth(sizes: list[int], values: list[float]) -> float:
-    """Give the exponent with which the values grow between the last two sizes: 1 is linear."""
+    """Return the exponent with which the values grow between the last two sizes: 1 is linear."""
     return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
 
 
 def show(found: Json) -> list[str]:
-    """Give the tables."""
+    """Return the tables."""
 
     def rows(sizes: list[int], values: dict[str, list[float]]) -> list[list[str]]:
         stock, plain, off = (values[name] for name in _VARIANTS)

@@ -16,7 +16,7 @@ PATCHED = ("no", "packed", "modern")
 
 
 def _letters(number: int) -> str:
-    """Give the end of a disk's name: a to z, then aa and so on."""
+    """Return the end of a disk's name: a to z, then aa and so on."""
     return (_letters(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
 
 
@@ -49,7 +49,7 @@ _BY_HAND: dict[str, Callable[[int], dict[str, str]]] = {"off": _off_port, "packe
 
 
 def domain(count: int, placement: str) -> str:
-    """Give a partial domain XML of ``count`` devices.
+    """Return a partial domain XML of ``count`` devices.
 
     ``placement`` is one of PLACEMENTS, or "slots": by hand, each in a slot of pcie-root of its own.
     """

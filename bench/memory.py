@@ -17,7 +17,7 @@ _WARM_UP = 10
 
 
 def _growth(side: Side, placement: str, domains: int) -> float:
-    """Define that many domains on a daemon that has just started; give its growth for each in KiB."""
+    """Define that many domains on a daemon that has just started; return its growth for each in KiB."""
     defined = []
     with scratch("memory") as (name, directory):
         try:
@@ -47,7 +47,7 @@ def measure(bench: Bench) -> Json:
 
 
 def show(found: Json) -> list[str]:
-    """Give the table."""
+    """Return the table."""
     kib = found["kib"]
     return [
         f"Growth for each of {found['domains']} domains of {_DEVICES} devices (medians of {found['rounds']}):",

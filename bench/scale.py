@@ -32,7 +32,7 @@ COMMANDS = {
 
 @contextmanager
 def _defined(side: Side, count: int) -> Iterator[list[str]]:
-    """Have that many domains defined as stock places them, and give their names."""
+    """Have that many domains defined as stock places them, and return their names."""
     with scratch("scale") as (name, directory):
         kept: list[libvirt.virDomain] = []
         try:
@@ -100,7 +100,7 @@ def measure(bench: Bench) -> Json:
 
 
 def show(found: Json) -> list[str]:
-    """Give the tables."""
+    """Return the tables."""
     seconds, memory, starts = found["seconds"], found["memory"], found["starts"]
     titles = {"virsh": "virsh, dumpxml of all"}
     rows = [

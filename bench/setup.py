@@ -37,7 +37,7 @@ class Side:
     events: connection.Events
 
     def daemon(self) -> int:
-        """Give the process id of its daemon."""
+        """Return the process id of its daemon."""
         return daemons.pid(self.conn)
 
 
@@ -51,7 +51,7 @@ class Bench:
     quick: bool
 
     def side(self, placement: str) -> Side:
-        """Give the libvirt that a placement is measured on: stock, wherever it can do it."""
+        """Return the libvirt that a placement is measured on: stock, wherever it can do it."""
         return self.patched if placement in PATCHED else self.stock
 
 
@@ -90,7 +90,7 @@ def restarted(bench: Bench) -> Bench:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Give the processor time that a process has used; other load disturbs it less than the clock's time."""
+    """Return the processor time that a process has used; other load disturbs it less than the clock's time."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 
 def ratio(value: float | None, base: float | None, digits: int = 2) -> str:
-    """Give value : base as text; nothing if one of them is missing."""
+    """Return value : base as text; nothing if one of them is missing."""
     return f"{value / base:.{digits}f}" if value is not None and base else ""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Give the lines of a table, its first column to the left and all others to the right."""
+    """Return the lines of a table, its first column to the left and all others to the right."""
     lines = [head, ["---", *("--:" for _ in head[1:])], *rows]
     return ["| " + " | ".join(cells) + " |" for cells in lines]

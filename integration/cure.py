@@ -35,14 +35,14 @@ def cured(events: connection.Events, name: str) -> bool:
         right = (line.alias in removed) == line.unplugged("cured")
         wrong += not right
         became = f"removed ({removed[line.alias]})" if line.alias in removed else "stays"
-        print(f"  {line.alias:<34} {line.place:<32} {became:<22} {'' if right else 'WRONG'}".rstrip(), flush=True)
+        print(f"  {line.alias:<34} {line.bus:<32} {became:<22} {'' if right else 'WRONG'}".rstrip(), flush=True)
     if never := set.intersection(*missed):
         print(f"  root did not attack: {', '.join(sorted(never))}")
     return not (wrong or never)
 
 
 def main() -> int:
-    """Do it for all names; 0 if all is as expected."""
+    """Attack the guests of all names that are given; return 0 if all is as expected."""
     events = connection.Events(connection.connect())
     return 0 if all([cured(events, name) for name in sys.argv[1:]]) else 1
 

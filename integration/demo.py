@@ -51,7 +51,7 @@ def _count(verdicts: list[Verdict]) -> str:
 
 
 class Progress:
-    """Says on standard error what goes on, with the seconds since the beginning."""
+    """Prints progress on standard error, with the seconds since the beginning."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
@@ -82,7 +82,7 @@ def _note(verdict: Verdict) -> str:
 def _try(
     events: connection.Events, partial: str, machine: Machine, name: str, say: Progress
 ) -> tuple[list[Verdict], list[str]]:
-    """Run one guest, judge its devices, and draw them; what goes on is said after the guest's name.
+    """Run one guest, judge its devices, and draw them; progress is printed after the guest's name.
 
     The devices are those that QEMU knows by a name, which the chipset's own are not.
     """
@@ -161,7 +161,7 @@ def examine(conn: libvirt.virConnect, say: Progress, given: str) -> bool:
     """Run a guest in a domain like the given one and print what it could do; True if no promise is broken."""
     events = connection.Events(conn)
     domain, left_out = stand_in(given)
-    arch, kind = domxml.kind(domxml.text(domain))
+    arch, kind = domxml.arch_and_machine(domxml.text(domain))
     image(arch)
     own = Layout(given).emulator
     emulator = own if os.access(own, os.X_OK) and not os.environ.get("QEMU") else connection.emulator(arch)
@@ -182,7 +182,7 @@ def examine(conn: libvirt.virConnect, say: Progress, given: str) -> bool:
 
 
 def main() -> int:
-    """Run the demo and give the exit status: 0 as promised, 1 not so, 2 it could not be run."""
+    """Run the demo and return the exit status: 0 as promised, 1 not so, 2 it could not be run."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         say = Progress()

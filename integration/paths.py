@@ -1,4 +1,4 @@
-"""Where things are: the repository's root and the build directory, which holds all that is made; and how much to do."""
+"""The repository's root, the build directory, which holds all that is made, and whether the long tests are wanted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RUNS = BUILD / "integration"
 """Disks and console logs of the guests that run."""
 
 FAILED = BUILD / "check" / "failed"
-"""What guests left with which something was wrong: a directory for each, until it fails again."""
+"""The files of guests that failed: a directory for each."""
 
 NIGHTLY = bool(os.environ.get("NIGHTLY"))
 """Whether the long forms of the tests are wanted ("make nightly" sets it): more random domains, more rounds."""

@@ -34,7 +34,7 @@ def keep_time(stage: str, seconds: float, results: Results, known: list[str]) ->
 
 
 def execute(stage: str, log: Path, limit: float) -> int | None:
-    """Run a stage, saying now and then what it does; give its exit status, or None if it took too long."""
+    """Run a stage, saying now and then what it does; return its exit status, or None if it took too long."""
     start = time.monotonic()
     command: list[str | Path] = [TOP / "build/venv/bin/tox", "run", "--quiet", "-e", stage]
     with log.open("wb") as output:
@@ -59,7 +59,7 @@ def execute(stage: str, log: Path, limit: float) -> int | None:
 
 
 def run_stage(stage: str, section: configparser.SectionProxy, known: list[str]) -> tuple[float, Results]:
-    """Run a stage and give its seconds and results."""
+    """Run a stage and return its seconds and results."""
     log = LOGS / f"{stage}.log"
     file = TOP / section["results"] if "results" in section else None
     if file:
@@ -87,7 +87,7 @@ def run_stage(stage: str, section: configparser.SectionProxy, known: list[str]) 
 
 
 def main() -> int:
-    """Run the stages that are asked for and give 1 if anything failed."""
+    """Run the stages that are asked for and return 1 if anything failed."""
     # tox's own substitutions are not ours.
     tox = configparser.ConfigParser(interpolation=None)
     tox.read(TOP / "tox.ini")

@@ -30,7 +30,7 @@ LIMIT = 1800
 
 
 def step(what: str, command: list[str | Path], log: Path, env: dict[str, str]) -> bool:
-    """Run one step for a patch; say how long it took, and give whether it worked."""
+    """Run one step for a patch; say how long it took, and return whether it worked."""
     start = time.monotonic()
     with log.open("ab") as output:
         try:

@@ -120,4 +120,4 @@ tools/view.sh "$root" "$top" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/roo
     DEBIAN_FRONTEND=noninteractive sh -c "cd '$top' && exec bash build/deb/try.sh" >"$deb/install.log" 2>&1 ||
     die "see build/deb/install.log"
 echo "$of" >"$deb/of"
-step "Installed, used, and exchanged for Debian's again"
+step "Installed, used, and replaced by Debian's again"

@@ -398,7 +398,7 @@ class TestBefore:
 
 @pytest.fixture(scope="class")
 def peer() -> Iterator[str]:
-    """Give the URI of a second host, which has the other libvirt."""
+    """Return the URI of a second host, which has the other libvirt."""
     log = HERE / "peer.log"
     shutil.rmtree(HERE / "peer", ignore_errors=True)
     (HERE / "peer").mkdir(mode=0o777)
@@ -582,7 +582,7 @@ class TestRollBack:
 
     @pytest.fixture(scope="class", autouse=True)
     def before(self) -> dict[str, tuple[str, list[str]]]:
-        """Roll the guests back, and give their XML and QEMU's arguments."""
+        """Roll the guests back, and return their XML and QEMU's arguments."""
         patched()
         fill()
         for name, machine, devices in self.EXTRA:

@@ -29,7 +29,7 @@ class Results:
 
 
 def from_junit(path: Path) -> Results:
-    """Give the results in a JUnit file, as pytest and meson write it.
+    """Return the results in a JUnit file, as pytest and meson write it.
 
     meson leaves out that a test ran out of time; its exit status tells.
     """

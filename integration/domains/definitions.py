@@ -15,14 +15,14 @@ from integration.host import connection
 from integration.host.scratch import scratch
 
 
-def machine(arch: str = "x86_64", kind: str = "q35") -> Machine:
-    """Give the machine that definitions are for unless they say otherwise."""
+def default_machine(arch: str = "x86_64", kind: str = "q35") -> Machine:
+    """Return the machine that definitions are for unless they say otherwise."""
     return Machine(arch, kind, connection.emulator(arch))
 
 
 def named(partial: str, name: str, ident: str) -> Element:
     """Complete a domain with a name and a UUID."""
-    domain = domxml.complete(partial, name, machine(*domxml.kind(partial)))
+    domain = domxml.complete(partial, name, default_machine(*domxml.arch_and_machine(partial)))
     SubElement(domain, "uuid").text = ident
     return domain
 
@@ -47,17 +47,17 @@ class Definition:
         return domxml.text(named(partial, self.name, self.uuid))
 
     def define(self, xml: str) -> str:
-        """Define a whole domain, and give its XML as libvirt keeps it."""
+        """Define a whole domain, and return its XML as libvirt keeps it."""
         return self.conn.defineXMLFlags(xml).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
 
     def dump(self) -> str:
-        """Give the XML that libvirt keeps."""
+        """Return the XML that libvirt keeps."""
         return self.conn.lookupByUUIDString(self.uuid).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
 
 
 @contextmanager
-def place(conn: libvirt.virConnect, label: str) -> Iterator[Definition]:
-    """Give a place for one definition, and remove what is defined there in the end."""
+def defined(conn: libvirt.virConnect, label: str) -> Iterator[Definition]:
+    """Return a place for one definition, and remove what is defined there in the end."""
     with scratch(label) as (name, _):
         definition = Definition(conn, name)
         try:

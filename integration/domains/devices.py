@@ -53,7 +53,7 @@ _TOLD_BY = {
     "video": ("model/@type",),
     "watchdog": ("@model",),
 }
-"""What tells a kind from others of the same element."""
+"""The attributes that tell a kind from others of the same element."""
 
 _ONE = {
     ("filesystem", "path"): ("filesystem", ""),

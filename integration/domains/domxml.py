@@ -55,13 +55,13 @@ def read(path: Path) -> str:
 
 
 def attribute(element: Element, child: str, name: str) -> str:
-    """Give an attribute of the first child of that name; empty if there is none."""
+    """Return an attribute of the first child of that name; empty if there is none."""
     found = element.find(child)
     return found.get(name, "") if found is not None else ""
 
 
-def kind(partial: str) -> tuple[str, str]:
-    """Give the architecture and machine type that a domain states, else x86_64 and q35."""
+def arch_and_machine(partial: str) -> tuple[str, str]:
+    """Return the architecture and machine type that a domain states, else x86_64 and q35."""
     stated = parse(partial).find("os/type")
     if stated is None:
         return "x86_64", "q35"
@@ -102,7 +102,7 @@ def complete(partial: str, name: str, machine: Machine) -> Element:
 
 
 def give_disks(domain: Element, home: Path) -> None:
-    """Give the disks of a whole domain that have no source an empty one below ``home``, which must exist."""
+    """Return the disks of a whole domain that have no source an empty one below ``home``, which must exist."""
     for number, disk in enumerate(within(domain, "devices").findall("disk")):
         if disk.find("source") is None and disk.get("type") == "file":
             path = home / f"disk{number}.raw"

@@ -17,7 +17,7 @@ def _name(item: Controller | Device) -> str:
 
 
 def _rows(layout: Layout, index: int, lead: str, shown: set[str]) -> Iterator[tuple[str, Device | None]]:
-    """Give the lines below controller ``index``, without branches that lead to no shown device."""
+    """Return the lines below controller ``index``, without branches that lead to no shown device."""
 
     def leads(item: Controller | Device) -> bool:
         if isinstance(item, Device):
@@ -35,7 +35,7 @@ def _rows(layout: Layout, index: int, lead: str, shown: set[str]) -> Iterator[tu
 
 
 def draw(layout: Layout, shown: set[str], note: Note) -> list[str]:
-    """Give the tree as lines; only the devices with an alias in ``shown``, each followed by its note."""
+    """Return the tree as lines; only the devices with an alias in ``shown``, each followed by its note."""
     lines: list[tuple[str, Device | None]] = []
     for root in layout.controllers.values():
         if root.model in ROOTS:

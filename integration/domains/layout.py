@@ -95,14 +95,14 @@ class Layout:
         """whether no device may be unplugged, or one device, whether it has an address or not"""
 
     def device(self, alias: str) -> Device:
-        """Give the device called ``alias``. Raises KeyError if there is none."""
+        """Return the device called ``alias``. Raises KeyError if there is none."""
         for device in self.devices:
             if device.alias == alias:
                 return device
         raise KeyError(alias)
 
     def path(self, address: Address) -> list[Controller]:
-        """Give the controllers above ``address``, the outermost first."""
+        """Return the controllers above ``address``, the outermost first."""
         above: list[Controller] = []
         at: Address | None = address
         while at is not None:
@@ -112,7 +112,7 @@ class Layout:
         return above
 
     def children(self, index: int) -> Iterator[Controller | Device]:
-        """Give what sits on the bus of controller ``index``, by address."""
+        """Return what sits on the bus of controller ``index``, by address."""
         items: list[Controller | Device] = [*self.controllers.values(), *self.devices]
         below = [(item.address, item) for item in items if item.address is not None and item.address.bus == index]
         yield from (item for _, item in sorted(below, key=lambda pair: pair[0]))

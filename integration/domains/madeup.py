@@ -26,7 +26,7 @@ _NO_OLD = ("riscv64", "loongarch64")
 
 
 def _aged(partial: str, number: int) -> str:
-    arch, machine = domxml.kind(partial)
+    arch, machine = domxml.arch_and_machine(partial)
     if arch in _NO_OLD:
         return partial
     old = (machine, _OLD[machine][number // 2 % len(_OLD[machine])])[number % 2]

@@ -77,5 +77,5 @@ def has_shpc(config: bytes) -> bool:
 
 
 def secondary_bus(config: bytes) -> int:
-    """Give the number of the bus behind a bridge, from its configuration space."""
+    """Return the number of the bus behind a bridge, from its configuration space."""
     return config[_SECONDARY_BUS]

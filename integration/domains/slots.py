@@ -14,13 +14,13 @@ def _chipset(layout: Layout) -> int | None:
 
 
 def used(layout: Layout) -> set[Address]:
-    """Give all addresses that devices and PCI controllers have."""
+    """Return all addresses that devices and PCI controllers have."""
     controllers = {controller.address for controller in layout.controllers.values() if controller.address}
     return {device.address for device in layout.devices} | controllers
 
 
 def unseen(layout: Layout) -> set[Address]:
-    """Give the addresses that no guest looks at, because function 0 of their slot is missing."""
+    """Return the addresses that no guest looks at, because function 0 of their slot is missing."""
     here, chipset = used(layout), _chipset(layout)
     return {
         at for at in here if Address(at.domain, at.bus, at.slot, 0) not in here and (at.bus, at.slot) != (0, chipset)
@@ -28,19 +28,19 @@ def unseen(layout: Layout) -> set[Address]:
 
 
 def ports(layout: Layout) -> set[Address]:
-    """Give the addresses of the root ports."""
+    """Return the addresses of the root ports."""
     models = [controller for controller in layout.controllers.values() if controller.model == "pcie-root-port"]
     return {controller.address for controller in models if controller.address}
 
 
 def behind_a_device(layout: Layout) -> set[Address]:
-    """Give the addresses of root ports which are lost from view with a device: one that is function 0 of their slot."""
+    """Return the addresses of root ports that a guest sees only together with a device: function 0 of their slot."""
     there = ports(layout)
     devices = {device.address for device in layout.devices}
     return {at for at in there if Address(at.domain, at.bus, at.slot, 0) in devices}
 
 
 def beside_a_device(layout: Layout) -> set[Address]:
-    """Give the addresses of root ports that have a device in their slot, at whichever function."""
+    """Return the addresses of root ports that have a device in their slot, at whichever function."""
     taken = {(device.address.bus, device.address.slot) for device in layout.devices}
     return {at for at in ports(layout) if (at.bus, at.slot) in taken}

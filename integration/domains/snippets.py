@@ -19,7 +19,7 @@ MEMORY = (
     "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
     "<cpu><numa><cell id='0' cpus='0' memory='512' unit='MiB'/></numa></cpu>"
 )
-"""What memory devices, and devices that share memory, need; on a PC."""
+"""XML that a domain with memory devices, or devices that share memory, needs; on a PC."""
 
 NO, YES = " hotplug='no'", " hotplug='yes'"
 """A device's setting."""
@@ -48,7 +48,7 @@ def hostdev(number: int) -> str:
 
 
 def addresses(xml: str) -> dict[str, Address]:
-    """Give the addresses of all devices, by alias."""
+    """Return the addresses of all devices, by alias."""
     return {device.alias: device.address for device in Layout(xml).devices if device.alias}
 
 
@@ -82,7 +82,7 @@ def cut(xml: str, alias: str) -> str:
 
 
 def unplaced(xml: str) -> str:
-    """Give a definition without PCI addresses and controllers: its devices go where the settings want them."""
+    """Return a definition without PCI addresses and controllers: its devices go where the settings want them."""
     whole = domxml.parse(xml)
     devices = whole.find("devices")
     assert devices is not None

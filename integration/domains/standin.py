@@ -1,4 +1,4 @@
-"""Makes of somebody's domain one that boots our guest: its PCI devices at their addresses, with nothing behind them.
+"""Turns a user's domain into one that boots our guest: its PCI devices at their addresses, with nothing behind them.
 
 It takes a domain as ``virsh dumpxml`` prints it and keeps the machine type, PCI controllers, devices, addresses and
 hotplug settings. Disks, networks and the like are empty ones; what needs the host it comes from is left out.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from xml.etree.ElementTree import Element, SubElement
 
 from integration.arch import find
-from integration.domains.domxml import attribute, kind, parse
+from integration.domains.domxml import arch_and_machine, attribute, parse
 
 _FEATURES = ("acpi", "hotplug", "ioapic")
 _PLACE = ("address", "alias", "model", "target")
@@ -128,14 +128,14 @@ _TOLD = ("filesystem", "hostdev", "interface", "memory", "pstore", "shmem", "vso
 
 
 def stand_in(xml: str) -> tuple[Element, list[str]]:
-    """Give the domain that stands in for the one in ``xml``, without a name, and the names of what it leaves out."""
+    """Return the domain that stands in for the one in ``xml``, without a name, and the names of what it leaves out."""
     given, made = parse(xml), Element("domain")
     system = SubElement(made, "os")
     system.extend(given.findall("os/type"))
     features = SubElement(made, "features")
     features.extend(feature for feature in given.iterfind("features/*") if feature.tag in _FEATURES)
     # Without the firmware that is left out libvirt knows no ACPI there.
-    for acpi in features.findall("acpi") if not find(kind(xml)[0]).acpi else ():
+    for acpi in features.findall("acpi") if not find(arch_and_machine(xml)[0]).acpi else ():
         features.remove(acpi)
     left_out = []
     devices = SubElement(made, "devices")

@@ -108,7 +108,7 @@ def boot(
     its files are removed. Should this process be killed, the daemon destroys a guest that is not defined, and sweep()
     removes one that is.
     """
-    machine = machine or bootable_machine(events, *domxml.kind(partial))
+    machine = machine or bootable_machine(events, *domxml.arch_and_machine(partial))
     boots = image(machine.arch)
     with scratch(label) as (name, directory):
         whole = domxml.complete(partial.replace("DIRECTORY", str(directory)), name, machine)

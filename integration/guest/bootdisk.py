@@ -21,7 +21,7 @@ _NAMES = {"shim-signed": "BOOTX64.EFI", "grub-efi-amd64-signed": "grubx64.efi"}
 
 
 def _loaders(arch: str) -> Path:
-    """Fetch what firmware starts first, and give the directory of it. Raises debian.FetchError."""
+    """Fetch what firmware starts first, and return the directory of it. Raises debian.FetchError."""
     home = GUEST / arch / "efi"
     home.mkdir(parents=True, exist_ok=True)
     with (home / "lock").open("w") as lock:

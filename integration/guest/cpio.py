@@ -40,6 +40,6 @@ class Archive:
         self._entry("dev/console", stat.S_IFCHR | 0o600, device=_CONSOLE)
 
     def compressed(self) -> bytes:
-        """Give the whole archive, gzipped; the same content gives the same bytes."""
+        """Return the whole archive, gzipped; the same content gives the same bytes."""
         self._entry("TRAILER!!!", 0)
         return gzip.compress(b"".join(self._chunks), compresslevel=6, mtime=0)

@@ -63,7 +63,7 @@ def _locked(home: Path) -> Iterator[None]:
 
 
 def _fetch(debian_arch: str, home: Path) -> tuple[Path, Path]:
-    """Fetch the kernel and busybox packages, newest first, and give their files."""
+    """Fetch the kernel and busybox packages, newest first, and return their files."""
     kept = sorted(home.glob("debs/linux-image-*.deb")), sorted(home.glob("debs/busybox-static_*.deb"))
     if all(kept):
         return kept[0][-1], kept[1][-1]
@@ -80,7 +80,7 @@ def _fetch(debian_arch: str, home: Path) -> tuple[Path, Path]:
 
 
 def _unpacked(vmlinuz: bytes) -> bytes:
-    """Give the ELF file that an x86 bzImage holds compressed: Debian 12's with xz, Debian 13's with zstd.
+    """Return the ELF file that an x86 bzImage holds compressed: Debian 12's with xz, Debian 13's with zstd.
 
     It has a PVH entry, where QEMU starts it: unpacking it in the guest takes longer than all the rest of its boot.
     Offsets are those of Linux's Documentation/arch/x86/boot.rst. Raises lzma.LZMAError for another compression.
@@ -120,7 +120,7 @@ def _initramfs(tree: Path, attack: bytes) -> bytes:
 
 
 def image(arch: str) -> Image:
-    """Give the guest for ``arch`` (QEMU's name), made now if there is none or it is out of date.
+    """Return the guest for ``arch`` (QEMU's name), made now if there is none or it is out of date.
 
     Raises KeyError for an architecture that we have no guest for, and debian.FetchError when a
     package cannot be fetched.

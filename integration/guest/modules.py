@@ -30,7 +30,7 @@ def _content(path: Path) -> bytes:
 
 
 def collect(tree: Path) -> dict[str, bytes]:
-    """Give name and content of the wanted modules below ``tree``, each after what it depends on."""
+    """Return name and content of the wanted modules below ``tree``, each after what it depends on."""
     paths = {
         _SUFFIX.sub("", path.name).replace("-", "_"): path for path in tree.rglob("*.ko*") if _SUFFIX.search(path.name)
     }

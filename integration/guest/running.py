@@ -64,17 +64,17 @@ class Guest:
         }
 
     def qemu_version(self) -> str:
-        """Give QEMU's version, such as 7.2."""
+        """Return QEMU's version, such as 7.2."""
         qemu = self._ask("query-version")["qemu"]
         return f"{qemu['major']}.{qemu['minor']}"
 
     def deleted(self) -> set[str]:
-        """Give the ids of the devices that QEMU said DEVICE_DELETED of."""
+        """Return the ids of the devices that QEMU said DEVICE_DELETED of."""
         details = (json.loads(text) for text in self._events.deleted(self.uuid))
         return {detail["device"] for detail in details if "device" in detail}
 
     def removed(self) -> set[str]:
-        """Give the aliases of the devices that libvirt said DEVICE_REMOVED of."""
+        """Return the aliases of the devices that libvirt said DEVICE_REMOVED of."""
         return set(self._events.removed(self.uuid))
 
     def connect(self) -> None:
@@ -166,14 +166,14 @@ class Guest:
         conn.restoreFlags(image, edit(xml), 0)
 
     def now(self, domain: libvirt.virDomain | None = None, events: connection.Events | None = None) -> Guest:
-        """Give this guest as it is now, which may be on another host, with an empty report."""
+        """Return this guest as it is now, which may be on another host, with an empty report."""
         guest = Guest(domain or self.domain, events or self._events, self._console)
         guest._read = self._console.stat().st_size
         return guest
 
     @property
     def directory(self) -> Path:
-        """Where its files are; they go when it goes."""
+        """The directory of its files, which are removed with it."""
         return self._console.parent
 
     def console(self) -> str:
@@ -181,7 +181,7 @@ class Guest:
         return self._console.read_text(errors="replace") if self._console.exists() else ""
 
     def tail(self, lines: int = 12) -> str:
-        """Give the end of the console."""
+        """Return the end of the console."""
         if not self._console.exists():
             return "(no console)"
         text = self.console().splitlines()
@@ -189,7 +189,7 @@ class Guest:
 
 
 def _ids(buses: list[dict[str, Any]]) -> Iterator[str]:
-    """Give the ids in the answer to query-pci, the devices behind bridges included."""
+    """Return the ids in the answer to query-pci, the devices behind bridges included."""
     for bus in buses:
         for device in bus.get("devices", ()):
             if device.get("qdev_id"):

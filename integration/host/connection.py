@@ -74,12 +74,12 @@ class Events:
             self._qemu.setdefault(domain.UUIDString(), []).append(details)
 
     def deleted(self, uuid: str) -> list[str]:
-        """Give the details (JSON) of every DEVICE_DELETED event of QEMU for that domain."""
+        """Return the details (JSON) of every DEVICE_DELETED event of QEMU for that domain."""
         with self._lock:
             return list(self._qemu.get(uuid, ()))
 
     def removed(self, uuid: str) -> list[str]:
-        """Give the aliases of every VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED of that domain."""
+        """Return the aliases of every VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED of that domain."""
         with self._lock:
             return list(self._libvirt.get(uuid, ()))
 

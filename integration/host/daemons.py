@@ -86,12 +86,12 @@ class Host:
 
     @property
     def config(self) -> Path:
-        """What is defined is in libvirt/ below it; of a session daemon all but sockets and logs."""
+        """Configuration and stored definitions (in libvirt/); a session daemon keeps its state here, too."""
         return self.top / ("etc" if SYSTEM else "cfg")
 
     @property
     def cache(self) -> Path:
-        """What is remembered of the emulators is in libvirt/ below it, and of clients."""
+        """Caches: the emulators' capabilities (in libvirt/), and those of clients."""
         return self.top / "var/cache"
 
     @property
@@ -100,7 +100,7 @@ class Host:
         return self.top / "var/log/libvirt" if SYSTEM else self.cache / "libvirt/log"
 
     def address(self, daemon: str) -> Path:
-        """Give a daemon's socket."""
+        """Return a daemon's socket."""
         return self.runtime / "libvirt" / ("libvirt-sock" if daemon == "libvirtd" else f"{daemon}-sock")
 
     def connect(self, daemon: str) -> socket.socket | None:
@@ -139,7 +139,7 @@ def _executable(daemon: str, build: str) -> Path:
 
 
 def _peer(connection: socket.socket) -> int:
-    """Give the daemon's process ID."""
+    """Return the daemon's process ID."""
     pid: int = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
     return pid
 
@@ -220,7 +220,10 @@ def _hold(host: Host, daemon: str, build: str) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         up = [other for other in others if host.connect(other)]
         if up:
-            _die(f"up, and managing the same guests: {', '.join(up)}. Wait, or end it now: './run --stop'")
+            _die(
+                f"daemons that manage the same guests are running: {', '.join(up)}. "
+                "Wait until they exit, or run './run --stop'"
+            )
         (host.config / "libvirt/qemu.conf").write_text(_QEMU_CONF)
         for name in wanted:
             program = _executable(name, build)
@@ -236,7 +239,7 @@ def _hold(host: Host, daemon: str, build: str) -> None:
             # One that was installed again meanwhile is "... (deleted)".
             running = os.readlink(f"/proc/{_peer(connection)}/exe").removesuffix(" (deleted)")
             if running != str(program):
-                _die(f"the {name} that is up is {running}. Wait, or end it now: './run --stop'")
+                _die(f"{running} is running. Wait until it exits, or run './run --stop'")
             # Left open across exec: an idle daemon must not end while the command is between two connections.
             os.set_inheritable(connection.detach(), True)
 
@@ -308,7 +311,7 @@ def _environment(host: Host, daemon: str, build: str) -> dict[str, str]:
 
 
 def prepare(host: Host, daemon: str, build: str) -> dict[str, str]:
-    """Have ``daemon`` (virtqemud or libvirtd) of one of BUILDS up; give a command's environment.
+    """Have ``daemon`` (virtqemud or libvirtd) of one of BUILDS up; return a command's environment.
 
     Exits with a message if that cannot be.
     """
@@ -334,7 +337,7 @@ _KIND = ["--daemon=libvirtd"] if "/libvirt-sock" in os.environ.get("LIBVIRT_DEFA
 
 
 def pid(conn: libvirt.virConnect) -> int:
-    """Give the process ID of the daemon behind a connection, by its socket."""
+    """Return the process ID of the daemon behind a connection, by its socket."""
     path = parse_qs(urlsplit(conn.getURI()).query)["socket"][0]
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as peer:
         peer.connect(path)
@@ -342,7 +345,7 @@ def pid(conn: libvirt.virConnect) -> int:
 
 
 def resident(process: int) -> int:
-    """Give the resident set of a process in KiB."""
+    """Return the resident set of a process in KiB."""
     status = Path(f"/proc/{process}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0])
 
@@ -357,7 +360,7 @@ def end(conn: libvirt.virConnect, how: signal.Signals = signal.SIGTERM) -> None:
 
 @contextmanager
 def held(*options: str) -> Iterator[str]:
-    """Have the daemons of ./run OPTIONS up, and give their URI; ./run lets idle ones end later.
+    """Have the daemons of ./run OPTIONS up, and return their URI; ./run lets idle ones end later.
 
     They are of the kind that the tests run on: virtqemud with its companions, or libvirtd.
     """

@@ -26,7 +26,7 @@ class Exchanged:
         self._conn: libvirt.virConnect | None = None
 
     def become(self, *options: str, how: signal.Signals = signal.SIGTERM) -> libvirt.virConnect:
-        """End the daemon and start that of ./run OPTIONS; give a connection. Guests run on."""
+        """End the daemon and start that of ./run OPTIONS; return a connection. Guests run on."""
         if self._conn and self._conn.isAlive():
             daemons.end(self._conn, how)
         uri = self._stack.enter_context(daemons.held(f"--host={self.host.name}", *options))
@@ -42,7 +42,7 @@ class Exchanged:
         return directory
 
     def capabilities(self, emulator: Path) -> Path:
-        """Give the file in which the daemon remembers what an emulator can do."""
+        """Return the file in which the daemon remembers what an emulator can do."""
         name = hashlib.sha256(os.fsencode(emulator)).hexdigest()
         # A user's daemon has its logs beside it.
         return self.host.cache / "libvirt/qemu" / ("" if daemons.SYSTEM else "cache") / f"capabilities/{name}.xml"

@@ -67,7 +67,7 @@ def _picture(path: str) -> None:
 
 
 def main() -> None:
-    """Do it once."""
+    """Edit one guest's XML in the window, and print the error."""
     uri, guest, xml, screenshot = sys.argv[1:]
     subprocess.run(["gsettings", "set", "org.virt-manager.virt-manager", "xmleditor-enabled", "true"], check=True)
     manager = subprocess.Popen(["virt-manager", "--connect", uri, "--no-fork", "--show-domain-editor", guest])

@@ -135,7 +135,7 @@ class Noise:
         return [Access(port, address, size, self._value(size))]
 
     def writes(self, count: int) -> Iterator[Write]:
-        """Give ``count`` random writes; each is what does it."""
+        """Return ``count`` random writes; each is what does it."""
         kinds = (self._config, self._config, self._bar, self._register)
         for _ in range(count):
             yield self._random.choice(kinds)()

@@ -68,7 +68,7 @@ def main() -> None:
             if line.alias in by:
                 counts = ", ".join(str(run.get(line.alias, f"not in {given.limit}")) for run in runs)
                 device = line.alias.removeprefix("ua-")
-                print(f"| {name} | {device} | {line.place} | {by[line.alias]} | {counts} |", flush=True)
+                print(f"| {name} | {device} | {line.bus} | {by[line.alias]} | {counts} |", flush=True)
 
 
 if __name__ == "__main__":

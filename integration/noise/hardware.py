@@ -184,7 +184,7 @@ class Hardware:
             self._masks.setdefault((each.bus, each.devfn), {})[at] = mask
 
     def _bars(self, each: Function) -> Iterator[tuple[int, bool, int]]:
-        """Give the offset of each BAR, whether it is I/O, and its size."""
+        """Return the offset of each BAR, whether it is I/O, and its size."""
         masks, at = self._masks[each.bus, each.devfn], 0x10
         while at in masks:
             mask, wide = masks[at], masks[at] & 7 == 4

@@ -28,7 +28,7 @@ def one(
 
     Raises libvirtError if it does not start.
     """
-    with definitions.place(conn, f"{arch}-{number}") as definition:
+    with definitions.defined(conn, f"{arch}-{number}") as definition:
         domain, _ = stand_in(made_up(definition, number, _MOST, arch))
     xml = domxml.text(domain)
     outcome = attack(conn, events, xml, f"{arch} {number}", writes, _savable(arch))

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import SubElement
 import libvirt
 
 from integration.domains import domxml
-from integration.domains.definitions import machine
+from integration.domains.definitions import default_machine
 from integration.domains.devices import kind_of
 from integration.domains.layout import Device
 from integration.domains.pci import Address
@@ -21,7 +21,7 @@ from integration.host import connection
 from integration.host.scratch import scratch
 from integration.noise.hardware import PLATFORMS, Hardware
 from integration.noise.qtest import Access, Ended, Qtest
-from integration.oracle.cases import place
+from integration.oracle.cases import bus_label
 
 PREPARE, RESET, RESET_BY_REGISTER, SAVE = "prepare", "reset", "reset by register", "save"
 Step = list[Access] | str
@@ -98,7 +98,7 @@ class Session:
         self.layout = self.guest.layout
         self.unsaved = 0
         """how often its state was not saved"""
-        arch, kind = domxml.kind(self.guest.xml)
+        arch, kind = domxml.arch_and_machine(self.guest.xml)
         self._platform = PLATFORMS[("pc" if "i440fx" in kind or kind == "pc" else "q35") if arch == "x86_64" else arch]
         self._connect()
 
@@ -175,7 +175,7 @@ class Session:
         """Return the losses among devices that are gone."""
         deleted = self.guest.deleted()
         return [
-            Loss(device, place(self.layout.path(device.address)[-1]), by, device.alias in deleted, tuple(steps))
+            Loss(device, bus_label(self.layout.path(device.address)[-1]), by, device.alias in deleted, tuple(steps))
             for device in self.layout.devices
             if device.alias in gone and (device.setting or self.layout.default) == "no"
         ]
@@ -196,9 +196,9 @@ def paused(partial: str, name: str, directory: Path) -> str:
         else:
             with (directory / file).open("wb") as empty:
                 empty.truncate(_FILE_SIZE)
-    arch, kind = domxml.kind(partial)
+    arch, kind = domxml.arch_and_machine(partial)
     partial = partial.replace("DIRECTORY", str(directory))
-    domain = domxml.complete(partial, name, machine(arch, kind))
+    domain = domxml.complete(partial, name, default_machine(arch, kind))
     for memory in domain.findall("memory"):
         memory.text = _MEMORY.get(arch, memory.text)
     for event, action in (("on_reboot", "restart"), ("on_crash", "preserve")):

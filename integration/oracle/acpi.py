@@ -12,7 +12,7 @@ _LIMIT = 60
 
 
 def ejectable(tables: dict[str, bytes]) -> set[str]:
-    r"""Give the paths with ``_EJ0`` in a guest's tables (name and content), such as ``\_SB_.PCI0.S10_.S00_``.
+    r"""Return the paths with ``_EJ0`` in a guest's tables (name and content), such as ``\_SB_.PCI0.S10_.S00_``.
 
     acpiexec loads them as an operating system does. Raises ValueError if it cannot.
     """

@@ -4,8 +4,8 @@
 ``<os><type>`` in it chooses the machine (else x86_64 q35).
 ``NAME.verdicts`` has a line per device: its alias; whether the guest's root can have QEMU remove it: ``yes``, or more
 exactly by which of verdict.ATTEMPTS first, or ``no`` (``7.2:yes,no`` where it can on QEMU 7.2 only; ``cured`` is
-of integration/cure.py); and the controller that it sits on, as ``place`` names it. A line ``attack:KIND`` has ``done``,
-``refused`` or ``absent``, and how many targets root found to attack, or ``-``. A new case is these two files.
+of integration/cure.py); and the controller that it sits on, as ``bus_label`` names it. A line ``attack:KIND`` has
+``done``, ``refused`` or ``absent``, and how many targets root found to attack, or ``-``. A new case is these two files.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Expected:
 
     alias: str
     answers: str
-    place: str
+    bus: str
 
     def answer(self, qemu: str) -> str:
-        """Give the word that is expected of that version of QEMU."""
+        """Return the word that is expected of that version of QEMU."""
         for answer in self.answers.split(","):
             version, _, word = answer.rpartition(":")
             if version in ("", qemu):
@@ -51,19 +51,19 @@ class Case:
     machine: str
     expected: tuple[Expected, ...]
     attacks: tuple[Expected, ...] = ()
-    """for each kind of attack done, refused or absent, and as ``place`` the number of targets"""
-    life: str = ""
+    """for each kind of attack done, refused or absent, and as ``bus`` the number of targets"""
+    history: str = ""
     """what the guest has been through before it tries: reset, restore, or nothing"""
 
-    def after(self, life: str) -> Case:
-        """Give the same case for a guest that has been reset, or saved and restored, before."""
+    def after(self, history: str) -> Case:
+        """Return the same case for a guest that has been reset, or saved and restored, before."""
         xml = self.xml
-        if life == "reset":
+        if history == "reset":
             xml = xml.replace("</domain>", "<on_reboot>restart</on_reboot></domain>")
-        return replace(self, xml=xml, name=f"{self.name}/{life}", life=life)
+        return replace(self, xml=xml, name=f"{self.name}/{history}", history=history)
 
 
-def place(controller: Controller) -> str:
+def bus_label(controller: Controller) -> str:
     """Name the kind of bus that a controller makes, such as pcie-root-port/off."""
     return f"{controller.model}/{controller.hotplug}" if controller.hotplug else controller.model
 
@@ -95,7 +95,7 @@ def load(path: Path, extension: str = ".verdicts") -> Case:
     return Case(
         f"{path.parent.name}/{path.stem}",
         xml,
-        *domxml.kind(xml),
+        *domxml.arch_and_machine(xml),
         tuple(compress(expected, map(not_, attack))),
         tuple(compress(expected, attack)),
     )

@@ -1,11 +1,11 @@
-"""What the tests of real guests compare: the verdicts found, with those that a case expects."""
+"""Comparison of the verdicts on a real guest with those that its case expects."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from integration.oracle.cases import Case, place
+from integration.oracle.cases import Case, bus_label
 from integration.oracle.rules import stays
 from integration.oracle.runner import Result
 from integration.oracle.verdict import unattacked
@@ -33,38 +33,38 @@ def evidence(result: Result, case: Case) -> Iterator[None]:
 
 
 def found(result: Result, case: Case) -> dict[str, Row]:
-    """Give, for the devices that the case names, by what each was removed, in its words, and where it sat."""
+    """Return, for the devices that the case names, by what each was removed, in its words, and where it sat."""
     rows = {}
     for line in case.expected:
         if line.alias not in result.verdicts:
             continue
         verdict = result.verdicts[line.alias]
         by = verdict.by if verdict.by and line.answer(result.qemu) != "yes" else "yes"
-        rows[line.alias] = (by if verdict.unplugged else "no", place(verdict.path[-1]))
+        rows[line.alias] = (by if verdict.unplugged else "no", bus_label(verdict.path[-1]))
     return rows
 
 
 def expected(result: Result, case: Case) -> dict[str, Row]:
-    """Give the same as the case expects it of the QEMU that it ran on."""
-    return {line.alias: (line.answer(result.qemu), line.place) for line in case.expected}
+    """Return the same as the case expects it of the QEMU that it ran on."""
+    return {line.alias: (line.answer(result.qemu), line.bus) for line in case.expected}
 
 
 def attacks(result: Result, case: Case) -> dict[str, Row]:
-    """Give, for each attack that the case names, what became of it, and the number of its targets."""
+    """Return, for each attack that the case names, what became of it, and the number of its targets."""
     rows = {}
     for line in case.attacks:
         kind = line.alias.removeprefix("attack:")
         made = [attack for attack in result.report.attacks if attack.kind == kind and attack.result != "gone"]
         results = ",".join(sorted({attack.result for attack in made}))
         targets = len({attack.target for attack in made if attack.target})
-        rows[line.alias] = (results, "-" if line.place == "-" else str(targets))
+        rows[line.alias] = (results, "-" if line.bus == "-" else str(targets))
     return rows
 
 
 def attacked(result: Result, case: Case) -> None:
     """Assert that root attacked all that it saw, and what the case says."""
     assert unattacked(result.verdicts.values(), result.layout, result.report) == []
-    expected = {line.alias: (line.answer(result.qemu), line.place) for line in case.attacks}
+    expected = {line.alias: (line.answer(result.qemu), line.bus) for line in case.attacks}
     assert attacks(result, case) == expected
 
 

@@ -18,13 +18,13 @@ OUR_CODES = (libvirt.VIR_ERR_XML_ERROR, libvirt.VIR_ERR_CONFIG_UNSUPPORTED)
 
 
 def _devices(xml: str) -> list[Element]:
-    """Give the elements of the devices that may have a PCI address."""
+    """Return the elements of the devices that may have a PCI address."""
     everything = domxml.parse(xml).iterfind("devices/*")
     return [item for item in everything if not (item.tag == "controller" and item.get("type") == "pci")]
 
 
 def _buses(given: str) -> set[int]:
-    """Give the indexes of the PCI controllers that a domain states; one without gets the lowest that is free."""
+    """Return the indexes of the PCI controllers that a domain states; one without gets the lowest that is free."""
     stated = [item.get("index") for item in domxml.parse(given).iterfind("devices/controller[@type='pci']")]
     buses = {int(index) for index in stated if index is not None}
     for _ in range(stated.count(None)):

@@ -20,7 +20,7 @@ from integration.oracle.verdict import Verdict, attack
 
 @dataclass(frozen=True)
 class Result:
-    """What was found about one guest whose root tried to have every device removed."""
+    """The results for one guest whose root tried to have every device removed."""
 
     layout: Layout
     verdicts: dict[str, Verdict]
@@ -36,7 +36,7 @@ class Result:
 
 
 class Pool:
-    """Runs cases in the background, as many at a time as there are cores (four at most); those that settle beside."""
+    """Runs cases in the background, one per core, at most four; guests that only settle do not count."""
 
     def __init__(self, events: connection.Events) -> None:
         self._events = events
@@ -48,11 +48,11 @@ class Pool:
     def _run(self, case: Case) -> Result:
         with ExitStack() as busy:
             busy.enter_context(self._cores)
-            with boot(self._events, case.xml, case.name.replace("/", "-"), defined=bool(case.life)) as guest:
+            with boot(self._events, case.xml, case.name.replace("/", "-"), defined=bool(case.history)) as guest:
                 report = guest.done()
-                if case.life == "reset":
+                if case.history == "reset":
                     report = guest.reset()
-                elif case.life == "restore":
+                elif case.history == "restore":
                     guest.restore()
                 guest.attempt("tables")
                 verdicts = attack(guest, tried=busy.close)
@@ -66,7 +66,7 @@ class Pool:
                 self._futures[case.name] = self._pool.submit(self._run, case)
 
     def result(self, case: Case) -> Result:
-        """Give what was found, as soon as it is there; raises what went wrong with the guest."""
+        """Return what was found, as soon as it is there; raises what went wrong with the guest."""
         self.begin([case])
         return self._futures[case.name].result()
 

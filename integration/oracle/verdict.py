@@ -12,7 +12,7 @@ from integration.guest.report import Report
 from integration.guest.running import TIMEOUT, Guest
 
 ATTEMPTS = ("polite", "slot-control", "acpi", "shpc")
-"""What root tries, in this order: what its kernel offers, then registers; see guest/attack.c."""
+"""Root's attempts, in this order: its kernel's offer, then writes to registers; see guest/attack.c."""
 
 SETTLE = 5.0
 """Seconds for what the guest and QEMU may still be doing about it, and for events on their way."""
@@ -20,7 +20,7 @@ SETTLE = 5.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one device when the guest's root tried to have it removed."""
+    """The fate of one device when the guest's root tried to have it removed."""
 
     device: Device
     path: list[Controller]

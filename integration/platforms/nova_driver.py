@@ -83,7 +83,7 @@ _UNSET = (
     *("launched_at", "old_flavor", "new_flavor", "numa_topology", "vcpu_model", "resources", "trusted_certs"),
     *("device_metadata", "ephemeral_key_uuid"),
 )
-"""What an instance has no value of."""
+"""Fields of an instance that have no value."""
 
 
 def _instance(given: Given) -> objects.Instance:

@@ -1,4 +1,4 @@
-"""What all integration tests share: the connection to the private daemon, and the guests."""
+"""Fixtures that all integration tests share: the connection to the private daemon, and the guests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from integration.paths import BUILD
 
 
 def pytest_configure() -> None:
-    """What hypothesis keeps goes where all goes."""
+    """Keep hypothesis's database below build/."""
     set_hypothesis_home_dir(BUILD / "hypothesis")
 
 
@@ -138,7 +138,7 @@ def _daemon_is_up(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture
 def place(conn: libvirt.virConnect, request: pytest.FixtureRequest) -> Iterator[Definition]:
     """A place to define a domain at."""
-    with definitions.place(conn, re.sub(r"\W+", "-", request.node.name)[:30]) as definition:
+    with definitions.defined(conn, re.sub(r"\W+", "-", request.node.name)[:30]) as definition:
         yield definition
 
 

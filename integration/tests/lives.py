@@ -1,4 +1,4 @@
-"""What the tests of guests' lives share: the guests, and what must survive."""
+"""Helpers for the tests of guests' lives: the guests, and which properties must survive."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _UDP = """
 
 
 def _one_slirp(case: Case) -> Case:
-    """Leave user networking to the card that comes and goes.
+    """Leave user networking to the card that is unplugged and plugged again.
 
     QEMU numbers such networks in its saved state, and some versions (10.0) in such an order that the number is another
     one after the card was plugged again. A network of UDP packets has no state.
@@ -46,13 +46,13 @@ def _one_slirp(case: Case) -> Case:
 
 
 CASES = {case.name.removeprefix("settings/"): _one_slirp(case) for case in directory("settings")}
-"""The settings' cases: here those in which the network card alone may go."""
+"""The cases in data/settings; tests here use those in which only the network card is removable."""
 
 _NIC = "ua-nic"
 
 
 def essence(xml: str) -> tuple[object, ...]:
-    """Give what must survive: the settings, and where everything is."""
+    """Return what must survive: the settings, and where everything is."""
     layout = Layout(xml)
     feature = ElementTree.fromstring(xml).find("features/hotplug")
     devices = sorted((device.alias, device.address, device.setting) for device in layout.devices)
@@ -140,12 +140,12 @@ UNSET = """
 """
 
 INTERNAL_REVERT = "is writable but does not support snapshots"
-"""What libvirt 11.3.0 says on the way back to an internal snapshot, stock or patched; upstream mended that in 11.4."""
+"""The error of libvirt 11.3.0, stock or patched, when it reverts to an internal snapshot; 11.4 has this mended."""
 
 
 def revert_to_internal(conn: libvirt.virConnect, feature: str) -> None:
     """Make an internal snapshot of a domain that runs nothing but its firmware, and go back to it."""
-    with definitions.place(conn, "internal") as place, scratch("qcow2") as (_, directory):
+    with definitions.defined(conn, "internal") as place, scratch("qcow2") as (_, directory):
         disk = directory / "disk.qcow2"
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "8M"], check=True)
         place.define(place.xml(UNSET.format(feature=feature, format="qcow2", source=f"<source file='{disk}'/>")))

@@ -16,7 +16,7 @@ import pytest
 
 from integration.domains import definitions
 from integration.domains.layout import Layout
-from integration.oracle.cases import expected_lines, place
+from integration.oracle.cases import bus_label, expected_lines
 from integration.paths import DATA, RUNS
 
 CASES = sorted((DATA / "clients").glob("*.sh"))
@@ -25,7 +25,7 @@ CASES = sorted((DATA / "clients").glob("*.sh"))
 def _found(xml: str) -> list[list[str]]:
     layout = Layout(xml)
     devices = [
-        [device.tag, device.setting or "-", place(layout.controllers[device.address.bus])]
+        [device.tag, device.setting or "-", bus_label(layout.controllers[device.address.bus])]
         for device in layout.devices
         if device.tag != "controller"
     ]
@@ -34,7 +34,7 @@ def _found(xml: str) -> list[list[str]]:
 
 def run(conn: libvirt.virConnect, path: Path, first: Path | None = None, **more: str) -> None:
     """Run a case, with the programs in the directory ``first`` before others, and ``more`` in the environment."""
-    with definitions.place(conn, path.stem) as definition:
+    with definitions.defined(conn, path.stem) as definition:
         home = RUNS / definition.name
         (home / "disk.raw").write_bytes(bytes(1 << 20))
         programs = f"{first}:{os.environ['PATH']}" if first else os.environ["PATH"]

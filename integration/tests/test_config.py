@@ -28,7 +28,7 @@ def _setting(place: Definition, alias: str) -> str:
 
 @pytest.mark.parametrize("setting", ["", NO, YES])
 def test_attach(place: Definition, setting: str) -> None:
-    """A device attached to the definition keeps its setting and goes where that wants it."""
+    """A device attached to the definition keeps its setting and gets an address that fits it."""
     place.define(place.xml(domain(nic(0))))
     _domain(place).attachDeviceFlags(nic(1, setting), CONFIG)
     assert _setting(place, "ua-nic1") == setting[10:-1]
@@ -70,7 +70,7 @@ _UPDATED = {
 
 @pytest.mark.parametrize(("device", "change"), _UPDATED.values(), ids=_UPDATED)
 def test_update_of_others_keeps_it(place: Definition, device: str, change: tuple[str, str]) -> None:
-    """So does that of a disk and of memory, which are all that can be updated besides."""
+    """An update of a disk or of memory, the only other devices that can be updated, keeps the setting, too."""
     xml = place.define(place.xml(domain(device).replace("<features>", MEMORY + "<features>")))
     update = cut(xml, "ua-it").replace(YES, "").replace(*change)
     assert update != cut(xml, "ua-it").replace(YES, "")
@@ -128,7 +128,7 @@ def test_update_behind_a_switch(place: Definition) -> None:
 
 @pytest.mark.parametrize("value", ["no", "yes"])
 def test_migratable_xml(place: Definition, value: str) -> None:
-    """What leaves the host has the setting, too."""
+    """The XML for migration has the setting, too."""
     feature = f"<hotplug enable='{value}'/>"
     assert feature in place.define(place.xml(domain("", feature)))
     migratable = _domain(place).XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE)
@@ -151,7 +151,7 @@ def test_pci_root_stays_off(place: Definition) -> None:
         xml = _domain(place).XMLDesc(flags)
         assert ALL_OFF in xml
         assert assert_placed(xml).controllers[0].hotplug == "off"
-    # and it stays off when the setting goes
+    # and it stays off when the setting is removed
     xml = place.define(place.dump().replace(ALL_OFF, ""))
     assert assert_placed(xml).controllers[0].hotplug == "off"
 
@@ -171,7 +171,7 @@ _SAFE = {
 def test_capabilities_tell(conn: libvirt.virConnect, machine: str) -> None:
     """Domain capabilities say which controllers can keep a device with a machine type, and nothing else."""
     arch = of_machine(machine)
-    xml = conn.getDomainCapabilities(definitions.machine(arch).emulator, arch, machine, "qemu")
+    xml = conn.getDomainCapabilities(definitions.default_machine(arch).emulator, arch, machine, "qemu")
     (hotplug,) = domxml.parse(xml).iterfind("features/hotplug")
     assert hotplug.get("supported") == ("yes" if _SAFE[machine] else "no")
     assert [enum.get("name") for enum in hotplug] == ["controllerModel"] * bool(_SAFE[machine])
@@ -199,7 +199,7 @@ def test_machines_without_pci(place: Definition, machine: str) -> None:
 @pytest.mark.parametrize("setting", ["", "no", "yes"])
 @pytest.mark.parametrize("feature", ["", ALL_OFF])
 def test_acpi_hotplug_by_the_settings(place: Definition, feature: str, setting: str, kind: str) -> None:
-    """QEMU is told to hotplug by ACPI if a q35 domain says no anywhere, and else is told the same as ever."""
+    """QEMU is told to hotplug by ACPI if a q35 domain says no anywhere; otherwise its arguments are unchanged."""
     arch = of_machine(kind)
     disk = "<disk type='file' device='disk'><source file='/nowhere'/><target dev='vda' bus='virtio'/></disk>"
     disk = disk.replace("device='disk'", f"device='disk' hotplug='{setting}'" if setting else "device='disk'")
@@ -214,7 +214,7 @@ def test_acpi_hotplug_by_the_settings(place: Definition, feature: str, setting: 
 
 @pytest.mark.parametrize(("feature", "setting"), [(ALL_OFF, ""), ("<hotplug enable='yes'/>", ""), ("", NO), ("", YES)])
 def test_other_drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feature: str, setting: str) -> None:
-    """A driver that keeps no device from being unplugged refuses the settings, and is as ever without.
+    """A driver that keeps no device from being unplugged refuses the settings, and works without them as before.
 
     Here it is VMware's, which only wants to know a version; the stand-in for its tool says it.
     """

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 
 
 def _settings(xml: str) -> dict[str, str | None]:
-    """Give the domain's setting (key "") and each device's, by alias."""
+    """Return the domain's setting (key "") and each device's, by alias."""
     domain = ElementTree.fromstring(xml)
     feature = domain.find("features/hotplug")
     found = {"": None if feature is None else feature.get("enable")}

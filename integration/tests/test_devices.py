@@ -35,7 +35,7 @@ def _xml(place: Definition, machine: str, names: list[str], feature: str, settin
         devices += "<controller type='usb' index='0' model='none'/>"
     memory = "" if machine == "virt" else MEMORY
     partial = f"<domain>{memory}<features>{feature}</features><devices>{devices}</devices></domain>"
-    complete = domxml.complete(partial, place.name, definitions.machine(*MACHINES[machine]))
+    complete = domxml.complete(partial, place.name, definitions.default_machine(*MACHINES[machine]))
     SubElement(complete, "uuid").text = place.uuid
     return domxml.text(complete)
 
@@ -117,7 +117,7 @@ def test_every_kind_is_attached() -> None:
 
 @pytest.mark.parametrize("name", names("ats"))
 def test_ats(place: Definition, name: str) -> None:
-    """On q35 a virtio device with ATS, which it would not have on pcie-root, goes behind a port with hotplug off.
+    """On q35 a virtio device with ATS, which it would not have on pcie-root, is placed behind a port with hotplug off.
 
     Not the first video card, whose place is on pcie-root in any case.
     """

@@ -47,7 +47,7 @@ _NIC = "<interface type='user'{}>" + _MAC + "<model type='virtio'/><alias name='
 
 
 def _with(xml: str, alias: str, setting: str) -> str:
-    """Give a device another setting; nothing else is changed, and so it may be one that its address contradicts."""
+    """Return a device another setting; nothing else is changed, and so it may be one that its address contradicts."""
     element = cut(xml, alias)
     return xml.replace(element, re.sub(r"^<(\w+)(.*?)( hotplug='\w+')?>", rf"<\1\2{setting}>", element, count=1))
 
@@ -93,7 +93,7 @@ def test_snapshot(place: Definition, feature: str, one: str, other: str, same: b
 @pytest.fixture
 def paused(conn: libvirt.virConnect, request: pytest.FixtureRequest) -> Iterator[Callable[[str], libvirt.virDomain]]:
     """Start a partial domain, paused."""
-    with definitions.place(conn, "effect") as place:
+    with definitions.defined(conn, "effect") as place:
 
         def start(given: str) -> libvirt.virDomain:
             place.define(place.xml(given))

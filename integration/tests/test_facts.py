@@ -23,13 +23,13 @@ from integration.tests.refused import refused
 CASES = directory("facts")
 NAMED = {case.name.removeprefix("facts/"): case for case in CASES}
 
-# Lives before the attack change nothing. "make check" has a choice.
-LIVES = ("reset", "restore")
+# What happened to a guest before the attack changes nothing. "make check" has a choice.
+HISTORIES = ("reset", "restore")
 CANNOT_SAVE = connection.version(connection.emulator("x86_64")) >= (11, 0)
 """libvirt 11.3.0 saves no guest of these QEMUs: they do not know migrate's parameter "detach" any more."""
 UNKNOWN = {"facts/virt-ged"} if connection.version(connection.emulator("aarch64")) < (10, 1) else set()
 """Guests that this QEMU does not have."""
-LIVED = [
+AGED = [
     case
     for name, case in NAMED.items()
     if name in ("q35-6.0-on", "pc-root-off") or (NIGHTLY and case.name not in UNKNOWN)
@@ -58,10 +58,12 @@ def test_who_can_be_unplugged(case: Case, pool: Pool) -> None:
     expectations.obeys(pool.result(case), case)
 
 
-@pytest.mark.parametrize("case", [case.after(life) for case in LIVED for life in LIVES], ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", [case.after(history) for case in AGED for history in HISTORIES], ids=lambda case: case.name
+)
 def test_after(case: Case, pool: Pool) -> None:
     """A guest that was reset, or saved and restored, can remove the same devices."""
-    if case.life == "restore" and CANNOT_SAVE:
+    if case.history == "restore" and CANNOT_SAVE:
         with refused(None, "detach"):
             pool.result(case)
         return
@@ -75,7 +77,7 @@ def test_after(case: Case, pool: Pool) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_rules(case: Case, pool: Pool) -> None:
-    """What a guest removed the rules call removable; where they are stricter it is for a reason."""
+    """The rules call removable what a guest removed; where they are stricter, the reason is known."""
     if case.name == "facts/virt-ged":
         return  # it takes options that libvirt never gives
     result = pool.result(case)
@@ -86,7 +88,7 @@ def test_rules(case: Case, pool: Pool) -> None:
         if verdict.unplugged:
             assert not stays(layout, verdict.device), verdict
         elif not stays(layout, verdict.device):
-            assert line.place in STRICTER, verdict
+            assert line.bus in STRICTER, verdict
 
 
 @pytest.mark.skipif(CANNOT_SAVE, reason="libvirt 11.3.0 saves no guest of this QEMU")

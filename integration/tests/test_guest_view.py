@@ -1,4 +1,4 @@
-"""What the guest is told: ACPI ``_EJ0`` and the ports' Hot-Plug Capable bit.
+"""The offers that a guest sees: ACPI ``_EJ0`` and the ports' Hot-Plug Capable bit.
 
 They are what Windows goes by for "Safely Remove Hardware", so they speak for guests that we cannot
 boot here.
@@ -18,7 +18,7 @@ WITH_PORTS = [
     case
     for case in (*directory("facts"), *SETTINGS)
     # virt-ged is for the newest QEMUs alone.
-    if case.name != "facts/virt-ged" and any(line.place.partition("/")[0].endswith(PORTS) for line in case.expected)
+    if case.name != "facts/virt-ged" and any(line.bus.partition("/")[0].endswith(PORTS) for line in case.expected)
 ]
 # QEMU's native hotplug (all that there is on aarch64) needs no ACPI.
 WITH_ACPI = [case for case in SETTINGS if case.arch == "x86_64" and "acpi-pci-hotplug" not in case.xml]

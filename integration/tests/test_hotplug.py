@@ -1,4 +1,4 @@
-"""Every type of device that can be hotplugged: refused where it must stay, as ever where it need not.
+"""Every type of device that can be hotplugged: refused if it is protected, and otherwise as without the series.
 
 The domain is data/live/guest.xml, with ``<hotplug enable='no'/>`` and one device of each type; guest.detach
 says how a refusal to detach each of them names it. A file in data/live/attach is a device to attach, and its
@@ -53,7 +53,7 @@ def _watch(guest: Guest) -> None:
 
 @pytest.fixture(scope="module")
 def guest(events: connection.Events) -> Iterator[Guest]:
-    """A guest with one device of each type, all of which must stay; its log tells what QEMU was told."""
+    """A guest with one protected device of each type; its log has the commands that QEMU got."""
     partial = (_HOME / "guest.xml").read_text()
     with boot(events, partial, "hotplug", defined=True) as live:
         for name in ("disk.raw", "pmem.raw"):
@@ -85,7 +85,7 @@ def _traces(guest: Guest) -> dict[str, object]:
     inodes: set[str] = set()
     for top in (directory, BUILD / "run/libvirt"):
         for path in top.rglob("*"):
-            # Other guests come and go at the same time.
+            # Other guests start and end at the same time.
             ours = any(mark in str(path) for mark in (directory.name, f"/{domain.ID()}-", f"/domain-{domain.ID()}-"))
             if ours and (path.is_file() or path.is_socket() or path.is_dir()):
                 stat = path.lstat()
@@ -112,7 +112,7 @@ def _refuses(guest: Guest, texts: Iterable[str], action: str, *arguments: object
 
 @pytest.mark.parametrize("path", sorted((_HOME / "attach").glob("*.xml")), ids=lambda path: path.stem)
 def test_attach(guest: Guest, path: Path) -> None:
-    """What must stay cannot come; with hotplug='yes' it comes, and goes again, live and in the definition."""
+    """A protected device cannot be attached; with hotplug='yes' it can, live and in the definition, and be detached."""
     expected = _expected(path)
     texts = [value for key, value in expected if key == "text"]
     for flags in (LIVE, BOTH):
@@ -150,7 +150,7 @@ def _come_and_go(guest: Guest, path: Path, ident: str, stays: bool) -> None:
 
 @pytest.mark.parametrize("alias", _STAYS)
 def test_detach(guest: Guest, alias: str) -> None:
-    """What must stay cannot go: not by its XML, whatever that says about the setting, nor by its alias."""
+    """A protected device cannot be detached: not by its XML, whatever that says about the setting, nor by its alias."""
     element = cut(guest.domain.XMLDesc(), alias)
     for xml in (element, re.sub(r"^<\w+", rf"\g<0>{YES}", element)):
         _refuses(guest, [_STAYS[alias]], "detachDeviceFlags", xml, LIVE)
@@ -262,7 +262,7 @@ def test_no_requirement_no_change(attacker: Guest) -> None:
 
 @pytest.mark.parametrize("path", sorted((_HOME / "untouched").glob("*.xml")), ids=lambda path: path.stem)
 def test_untouched(guest: Guest, path: Path) -> None:
-    """What is not a PCI device comes and goes as ever."""
+    """A device that is no PCI device is attached and detached as without the series."""
     xml, alias = _device(guest, path), f"ua-new-{path.stem}"
     guest.domain.attachDeviceFlags(xml, LIVE)
     assert alias in guest.domain.XMLDesc()
@@ -282,7 +282,7 @@ def _with_link(element: str, state: str) -> str:
 
 @pytest.mark.parametrize("setting", ["", YES])
 def test_update_keeps_the_setting(guest: Guest, setting: str) -> None:
-    """An update without the attribute, as clients make it, leaves it alone: live, in the definition, in both."""
+    """An update without the attribute, as clients make it, keeps the setting: live, in the definition, and in both."""
     alias = "ua-new-interface" if setting else "ua-nic"
     if setting:
         guest.domain.attachDeviceFlags(_device(guest, _HOME / "attach/interface.xml", setting), BOTH)
@@ -299,7 +299,7 @@ def test_update_keeps_the_setting(guest: Guest, setting: str) -> None:
 
 
 def test_update_media(guest: Guest) -> None:
-    """The medium of a CD-ROM drive is changed as ever."""
+    """The medium of a CD-ROM drive can be changed."""
     element = cut(guest.domain.XMLDesc(), "ua-cdrom")
     other = re.sub(r"<source file='[^']*'", f"<source file='{guest.directory}/pmem.raw'", element)
     assert other != element
@@ -320,7 +320,7 @@ def test_update_of_the_setting_is_refused(guest: Guest) -> None:
 
 
 def test_both_or_neither(guest: Guest) -> None:
-    """What the definition refuses is not done live either."""
+    """A change that the definition refuses is not done live either."""
     address = "<address type='pci' bus='0' slot='0x1d'/>"
     xml = _device(guest, _HOME / "attach/interface.xml", YES).replace("</interface>", address + "</interface>")
     before = _traces(guest)
@@ -339,7 +339,7 @@ _EDITED = domain("<controller type='pci' model='pcie-root'/>" + _PORT * 2 + nic(
 )
 def test_edit(conn: libvirt.virConnect, now: str, then: str) -> None:
     """A definition edited while the guest runs counts from the next start on, and the guest's XML tells what is."""
-    with definitions.place(conn, "edit") as place:
+    with definitions.defined(conn, "edit") as place:
         place.define(place.xml(_EDITED.replace("<features>", f"<features>{now}")))
         running = conn.lookupByUUIDString(place.uuid)
         running.createWithFlags(_PAUSED)
@@ -386,7 +386,7 @@ _DRIVE = """
 @pytest.fixture(scope="module")
 def paused(conn: libvirt.virConnect) -> Iterator[libvirt.virDomain]:
     """A guest with enable='no' and a free port, none of whose instructions ran."""
-    with definitions.place(conn, "paused") as place:
+    with definitions.defined(conn, "paused") as place:
         place.define(place.xml(domain("<controller type='pci' model='pcie-root'/>" + _PORT + _DRIVE)))
         running = conn.lookupByUUIDString(place.uuid)
         running.createWithFlags(_PAUSED)
@@ -395,7 +395,7 @@ def paused(conn: libvirt.virConnect) -> Iterator[libvirt.virDomain]:
 
 @pytest.mark.parametrize("stated", _STATED)
 def test_stated_address(paused: libvirt.virDomain, stated: str) -> None:
-    """What would end up in a PCI slot is refused by its kind, whatever address it states."""
+    """A PCI device is refused, whatever address it states."""
     before = paused.XMLDesc()
     with refused((_REFUSED, libvirt.VIR_ERR_CONFIG_UNSUPPORTED)):  # libvirt itself refuses some
         paused.attachDeviceFlags(nic(1, "", "e1000e", f"<address {stated}/>"), LIVE)
@@ -413,7 +413,7 @@ def test_media_change_by_an_attach(paused: libvirt.virDomain, tmp_path: Path) ->
 
 
 def test_update_of_others_keeps_the_setting(conn: libvirt.virConnect, tmp_path: Path) -> None:
-    """So do updates of a running guest's disk and of its memory, of which little can be changed."""
+    """An update of a running guest's disk or memory, of which little can be changed, keeps the setting."""
     file = tmp_path / "disk"
     file.write_bytes(bytes(DISK_SIZE))
     devices = (
@@ -426,7 +426,7 @@ def test_update_of_others_keeps_the_setting(conn: libvirt.virConnect, tmp_path: 
         "ua-disk": ("<source file=", "<source startupPolicy='optional' file="),
         "ua-memory": ("<requested unit='KiB'>0<", "<requested unit='KiB'>2048<"),
     }
-    with definitions.place(conn, "updated") as place:
+    with definitions.defined(conn, "updated") as place:
         place.define(place.xml(domain(devices).replace("<features>", MEMORY + "<features>")))
         running = conn.lookupByUUIDString(place.uuid)
         running.createWithFlags(_PAUSED)
@@ -441,7 +441,7 @@ def test_update_of_others_keeps_the_setting(conn: libvirt.virConnect, tmp_path: 
 
 def test_bridge_of_i440fx(conn: libvirt.virConnect) -> None:
     """With pci-root off what may be unplugged is attached behind a free bridge."""
-    with definitions.place(conn, "bridge") as place:
+    with definitions.defined(conn, "bridge") as place:
         bridge = "<controller type='pci' index='1' model='pci-bridge'/>"
         place.define(place.xml(domain(bridge + nic(0)).replace("<features>", PC + "<features>")))
         running = conn.lookupByUUIDString(place.uuid)

@@ -154,7 +154,7 @@ def test_restore_refuses_changes(guests: Callable[[str], Guest]) -> None:
 
 
 def test_managed_save_refuses_changes(guests: Callable[[str], Guest]) -> None:
-    """The same for a managed save."""
+    """A managed save is not changed to other settings either, and the guest is started from it."""
     guest = guests("all-but-the-nic")
     before = guest.domain.XMLDesc()
     guest.domain.managedSave()
@@ -166,7 +166,7 @@ def test_managed_save_refuses_changes(guests: Callable[[str], Guest]) -> None:
 
 
 def _command_lines(uuid: str) -> list[list[str]]:
-    """Give the arguments of the QEMU that runs a domain (a list of one)."""
+    """Return the arguments of the QEMU that runs a domain (a list of one)."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
@@ -177,7 +177,7 @@ def _command_lines(uuid: str) -> list[list[str]]:
 
 
 def _devices(arguments: list[str]) -> list[str]:
-    """Give what QEMU's arguments say of where the devices are; one that was plugged again comes later there.
+    """Return what QEMU's arguments say of where the devices are; one that was plugged again comes later there.
 
     domxml-to-native gives network cards no address, with or without the series.
     """
@@ -235,7 +235,7 @@ def test_internal_snapshot(conn: libvirt.virConnect) -> None:
 
 def test_edit_of_a_running_domain(conn: libvirt.virConnect) -> None:
     """virsh edit changes the next start; until then nothing else is said or done than before."""
-    with definitions.place(conn, "edit") as place:
+    with definitions.defined(conn, "edit") as place:
         place.define(place.xml(RNG.format(feature=FEATURE, setting="")))
         domain = conn.lookupByUUIDString(place.uuid)
         domain.create()

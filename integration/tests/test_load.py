@@ -1,4 +1,4 @@
-"""Many domains and many clients at once, and many rounds: nothing is lost, mixed up or kept."""
+"""Many domains and many clients at once, and many rounds: nothing is lost or mixed up, and no memory leaks."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _DISK = (
     "<alias name='ua-{}'/></disk>"
 )
 _LEAK_KIB = 512
-"""What the daemon may have grown by in all rounds, beyond what stock libvirt's does."""
+"""KiB by which the daemon may grow in all rounds, beyond the growth of stock libvirt's."""
 
 
 @pytest.fixture
 def places(conn: libvirt.virConnect) -> Iterator[list[Definition]]:
     """Places for all the domains."""
     with ExitStack() as stack:
-        yield [stack.enter_context(definitions.place(conn, f"load{number}")) for number in range(_DOMAINS)]
+        yield [stack.enter_context(definitions.defined(conn, f"load{number}")) for number in range(_DOMAINS)]
 
 
 class _Clients:
@@ -123,11 +123,11 @@ def test_many_clients(conn: libvirt.virConnect, places: list[Definition]) -> Non
 
 
 def _growth(options: tuple[str, ...], devices: str, contradiction: str | None) -> int:
-    """Give by how many KiB a daemon grows in rounds of define, be refused and undefine, after the first ones."""
+    """Return by how many KiB a daemon grows in rounds of define, be refused and undefine, after the first ones."""
     with daemons.held(*options) as uri:
         conn, before = connection.connect(uri), 0
         connection.sweep(conn)
-        with definitions.place(conn, "memory") as place:
+        with definitions.defined(conn, "memory") as place:
             xml, contradicting = place.xml(devices), contradiction and place.xml(contradiction)
             for turn in range(_ROUNDS + _ROUNDS // 4):
                 if turn == _ROUNDS // 4:

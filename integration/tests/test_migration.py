@@ -1,4 +1,4 @@
-"""Live migration between two daemons on this machine: what leaves arrives as it was, or not at all."""
+"""Live migration between two daemons on this machine: a guest arrives as it was, or not at all."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _back(guest: Guest, conn: libvirt.virConnect, events: connection.Events) -> 
 
 @pytest.mark.parametrize("name", [pytest.param("all-but-the-nic", marks=pytest.mark.both), "pc-all-but-the-nic"])
 def test_there_and_back(conn: libvirt.virConnect, events: connection.Events, other: Host, name: str) -> None:
-    """A guest goes there (peer to peer) and comes back (by its client)."""
+    """A guest migrates to the other host (peer to peer) and back (by its client)."""
     case = CASES[name]
     with alive(events, case) as here:
         here.done()

@@ -109,7 +109,7 @@ def test_slots_that_are_not_shared(place: Definition) -> None:
 
 
 def test_only_who_needs_a_port_gets_one(place: Definition) -> None:
-    """Free ports with hotplug off are for who is better off there; all others go to the root bus."""
+    """Free ports with hotplug off are for devices that need one; all others are placed on the root bus."""
     given = domain(_PORT_OFF.replace("2", "1") + nic(0) + nic(1, model="igb"))
     layout = assert_placed(place.define(place.xml(given)))
     models = [layout.controllers[layout.device(f"ua-nic{number}").address.bus].model for number in range(2)]
@@ -127,14 +127,14 @@ def test_a_bridge_and_a_device_for_the_off_port(place: Definition) -> None:
 
 
 def test_a_downstream_port_without_a_switch(place: Definition) -> None:
-    """It is refused in libvirt's own words, as ever."""
+    """It is refused with libvirt's own error, as without the series."""
     port = "<controller type='pci' index='1' model='pcie-switch-downstream-port'/>"
     with refused(None, "is needed to connect ", " model='pcie-switch-downstream-port'"):
         place.define(place.xml(domain(port)))
 
 
 def test_assigned_devices_get_off_ports(place: Definition) -> None:
-    """Devices of the host get off ports at once. They are only defined here: there is no device to assign."""
+    """Devices of the host get ports with hotplug off at once. They are only defined: there is no device to assign."""
     nic_hostdev = (
         "<interface type='hostdev' managed='yes'><source><address type='pci' domain='0' bus='0xfd' slot='1' "
         "function='0'/></source><alias name='ua-nic'/></interface>"

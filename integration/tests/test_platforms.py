@@ -236,7 +236,7 @@ _FEATURE = "<hotplug enable='no'/>"
 
 
 def _template(guests: Ansible, **changed: object) -> dict[str, object]:
-    """Give the playbook's variables for a guest from the template."""
+    """Return the playbook's variables for a guest from the template."""
     return {
         "hotplug_templates": [str(DATA / "platforms/guest.xml.j2")],
         "guest_name": guests.name,
@@ -284,7 +284,7 @@ def test_ansible_one_more_disk(ansible: Ansible) -> None:
 
 @_hosts
 def test_ansible_refused(ansible: Ansible) -> None:
-    """What libvirt refuses fails on each host with libvirt's words, and nothing is changed."""
+    """A change that libvirt refuses fails on each host with libvirt's error, and nothing is changed."""
     # Bus 1 is that of a port that can unplug; libvirt would make one that is off, but not for a port that says on.
     port = "<controller type='pci' model='pcie-root-port' index='1'><target hotplug='on'/></controller>"
     address = f"<address type='pci' bus='1' slot='0' function='0'/></interface>{port}<interface type='user'>"
@@ -331,7 +331,7 @@ def test_commands(conn: libvirt.virConnect, name: str) -> None:
 
 
 def test_kcli() -> None:
-    """The same for kcli, on a host of its own: it waits for every storage pool there, and virt-install leaves some."""
+    """kcli's commands succeed, on a host of their own: it waits for every pool, and virt-install leaves some."""
     with daemons.held("--host=k") as uri:
         conn = connection.connect(uri)
         test_clients.run(conn, DATA / "platforms/kcli.sh", _PLATFORMS / "kcli", LIBVIRT_DEFAULT_URI=uri)

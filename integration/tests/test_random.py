@@ -28,16 +28,16 @@ from integration.oracle.rules import assert_placed
 from integration.paths import NIGHTLY
 
 _SHARES = {"accepted": 0.25, "refused: contradiction": 0.15, "refused: full": 0.0003}
-"""What every outcome must have at least of all domains, or the test tests something else."""
+"""The least share of all domains that each outcome must have, or the test tests something else."""
 
 _WRONG = "wrong without the settings, too"
 _WRONG_SHARE = 0.4
-"""What those may have at most that even stock libvirt refuses."""
+"""The largest share that the domains may have which even stock libvirt refuses."""
 
 
 @pytest.fixture
 def stock(place: Definition) -> Iterator[Definition]:
-    """The same place on a host with stock libvirt."""
+    """A definition of the same name and UUID on a host with stock libvirt."""
     with daemons.held("--stock", "--host=st") as uri:
         conn = connection.connect(uri)
         connection.sweep(conn)
@@ -63,7 +63,7 @@ def outcomes() -> Iterator[Counter[str]]:
 
 
 def _plain(place: Definition, xml: str) -> tuple[str, int]:
-    """Define a domain without the settings; give its XML but for MACs and the daemon's home, or the error's code."""
+    """Define a domain without the settings; return its XML but for MACs and the daemon's home, or the error's code."""
     try:
         kept = place.define(place.xml(stripped(xml)))
         return re.sub(r"<mac address='[^']*'/>|/\S*(?=/libvirt/qemu/nvram/)", "", kept), 0
@@ -82,7 +82,7 @@ def _refusal(partial: str, plain: str, error: libvirt.libvirtError) -> str:
         assert not must_fit(partial), error
         return "refused: full"
     if "slot must be <= 0" in str(error):
-        # libvirt's own words: on a bus without a controller a device that must stay gets a port, which has one slot.
+        # libvirt's own error: on a bus without a controller a protected device gets a port, which has one slot.
         assert clash(partial, plain), error
         return "refused: contradiction"
     assert "hotplug" in str(error), error

@@ -104,7 +104,7 @@ def outcomes() -> Iterator[Counter[str]]:
 def test_random_calls(
     place: Definition, outcomes: Counter[str], partial: str, changes: list[tuple[str, int, str, str]]
 ) -> None:
-    """What is done obeys the rules, and what is refused changes nothing."""
+    """A call that succeeds obeys the rules, and one that is refused changes nothing."""
     try:
         xml = place.define(place.xml(partial))
     except libvirt.libvirtError:

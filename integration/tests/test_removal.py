@@ -46,7 +46,7 @@ def _layout(xml: str) -> Layout:
 
 
 def _ours(xml: str) -> dict[str, Address]:
-    """Give the addresses of our own devices; a running guest's XML has aliases of libvirt's as well."""
+    """Return the addresses of our own devices; a running guest's XML has aliases of libvirt's as well."""
     return {alias: at for alias, at in addresses(xml).items() if alias.startswith("ua-")}
 
 
@@ -80,7 +80,7 @@ def _check(before: str, after: str, gone: Device) -> None:
 
 
 def _removable(xml: str, way: str) -> list[Device]:
-    """Give the devices that can be removed so. Of a USB2 set libvirt detaches the first one, whichever is meant."""
+    """Return the devices that can be removed so. Of a USB2 set libvirt detaches the first one, whichever is meant."""
     devices = [device for device in _layout(xml).devices if device.alias]
     if way == "redefine":
         return devices
@@ -114,7 +114,7 @@ _UNFIT = ("virtio-iommu", "nic-iommu", "hostdev-mdev-ramfb")
 
 
 def _kinds(machine: str, part: str) -> str:
-    """Give a domain with one device of each kind that a machine has: of a third of them, or of all and some more."""
+    """Return a domain with one device of each kind that a machine has: of a third of them, or of all and some more."""
     names = [name for name, device in all_devices().items() if machine in device.machines and name not in _UNFIT]
     names = [name for name in names if (not name.startswith("video-")) or name == "video-virtio"]
     names = [name for name in names if name != "nic-igb" or machine == "q35"]
@@ -186,7 +186,7 @@ def test_setting_removed(place: Definition) -> None:
 
 
 def test_running_guest_is_left_alone(place: Definition, tmp_path: Path) -> None:
-    """A guest that runs, or comes back, gets no port for a function 0 that is missing: its QEMU does not have one.
+    """A guest that runs, or is restored, gets no port for a function 0 that is missing: its QEMU does not have one.
 
     The stored definition gets one at once, and the guest at its next start.
     """
@@ -213,7 +213,7 @@ def test_running_guest_is_left_alone(place: Definition, tmp_path: Path) -> None:
 
 
 def test_restored_without_function_0(place: Definition, tmp_path: Path) -> None:
-    """A saved guest whose device has no function 0 before it comes back as it was, and gets no port."""
+    """A saved guest whose device has no function 0 before it is restored as it was, and gets no port."""
     alone = nic(0, address="<address type='pci' bus='0' slot='9' function='1'/>")
     place.define(place.xml(domain(alone, "")))
     stored, image = place.conn.lookupByUUIDString(place.uuid), tmp_path / "image"

@@ -71,7 +71,7 @@ _OLD = """
 
 
 def test_a_change_leaves_the_rest_alone(daemon: Exchanged) -> None:
-    """What a new domain gets, such as a NUMA node, an old one does not get when a device is updated or detached."""
+    """An update or detach of a device adds nothing else to an old domain, such as the NUMA node that a new one gets."""
     with _stored(daemon, _OLD) as domain:
         before = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
         assert "<numa>" not in before
@@ -102,7 +102,7 @@ def test_a_qemu_without_the_property(daemon: Exchanged) -> None:
     """With a QEMU that cannot turn hotplug off, a stored domain stays listed, and says why it does not start."""
     with scratch("no-property") as (name, directory):
         emulator = directory / "qemu"
-        emulator.write_text(f'#!/bin/sh\nexec {definitions.machine().emulator} "$@"\n')
+        emulator.write_text(f'#!/bin/sh\nexec {definitions.default_machine().emulator} "$@"\n')
         emulator.chmod(0o755)
         xml = domxml.text(definitions.named(_OFF_PORT.format(emulator=emulator), name, str(uuid.uuid4())))
         daemon.become().defineXML(xml)
@@ -118,7 +118,7 @@ def test_a_qemu_without_the_property(daemon: Exchanged) -> None:
                 listed.create()
             assert listed.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) == before
             # As with 'virsh edit'.
-            conn.defineXML(before.replace(str(emulator), definitions.machine().emulator)).create()
+            conn.defineXML(before.replace(str(emulator), definitions.default_machine().emulator)).create()
             connection.discard(listed)
         finally:
             known.unlink(missing_ok=True)

@@ -44,7 +44,7 @@ _ENOUGH_ROOM = {
 
 @pytest.mark.parametrize("given", _ENOUGH_ROOM.values(), ids=_ENOUGH_ROOM)
 def test_libvirts_own_words(place: Definition, given: str) -> None:
-    """What libvirt refuses without the setting it refuses with the same words with it, or accepts."""
+    """A domain that libvirt refuses without the setting is refused with the same error with it, or accepted."""
     with refused(None) as without:
         place.define(place.xml(given.replace(ALL_OFF, "")))
     try:
@@ -120,7 +120,7 @@ def test_i440fx_room_for_a_bridge(place: Definition, more: str, room: int) -> No
 
 
 def test_room_is_the_same_when_defined_again(place: Definition) -> None:
-    """What fits when it is appended one by one is what fits at once."""
+    """As many devices fit one after the other as fit at once."""
     one_by_one = place.define(place.xml(domain("".join(map(rng, range(190))))))
     count = 190
     for count in range(190, 260):

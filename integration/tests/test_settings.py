@@ -1,4 +1,4 @@
-"""The new settings, judged by real guests whose root tries to eject every slot."""
+"""The new settings in real guests, whose root tries to have every device removed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_who_can_be_unplugged(case: Case, pool: Pool) -> None:
 
 @pytest.mark.parametrize("case", directory("igb"), ids=lambda case: case.name)
 def test_igb(case: Case, pool: Pool) -> None:
-    """The same for the SR-IOV capable NIC, which QEMU has since 8.0; stage "qemus" has such a QEMU."""
+    """The guest cannot unplug a protected igb, the SR-IOV capable NIC of QEMU 8.0 and later (stage "qemus" has one)."""
     if not connection.has_device(connection.emulator(case.arch), "igb"):
         with refused(None, "igb"):
             pool.result(case)

@@ -1,4 +1,4 @@
-"""Who shares a slot, and when: network cards last, ports with ports alone, each at an address that stays.
+"""Which devices share a slot, and when: network cards last, ports only with ports, and no address changes later.
 
 The numbers are those of docs/placement.md. A network card that is function 0 of a shared slot has another name in a
 Linux guest than one that is alone: the first device that joins it renames it.
@@ -33,7 +33,7 @@ def _on(machine: str, partial: str) -> str:
 
 
 def _slots(layout: Layout) -> dict[int, list[Device]]:
-    """Give the devices of each slot of the root bus that has one of ours, by function."""
+    """Return the devices of each slot of the root bus that has one of ours, by function."""
     slots: dict[int, list[Device]] = defaultdict(list)
     for device in sorted(layout.devices, key=lambda one: one.address):
         if device.address.bus == 0:
@@ -48,7 +48,7 @@ def _free(layout: Layout, kept: frozenset[int]) -> int:
 
 
 def _kept(place: Definition, machine: str) -> frozenset[int]:
-    """Give the slots that protected devices never use: those which are free when there is no room any more."""
+    """Return the slots that protected devices never use: those which are free when there is no room any more."""
     xml, number = place.define(place.xml(_on(machine, domain("".join(map(rng, range(_MOST))))))), _MOST
     while True:
         try:

@@ -26,7 +26,7 @@ def _case(name: str, xml: str, machine: str, answers: dict[str, tuple[str, str]]
 
 
 def test_many_and_some_more(place: Definition, pool: Pool) -> None:
-    """Many devices that must stay, and some added later that must not: the guest sees all, and ejects the latter."""
+    """Many protected devices, and removable ones added later: the guest sees all, and ejects only the latter."""
     numbers = range(_MANY), range(_MANY, _MANY + _MORE)
     stay, go = ([f"ua-rng{number}" for number in some] for some in numbers)
     xml = place.define(place.xml(domain("".join(map(rng, numbers[0])))))

@@ -1,4 +1,4 @@
-"""The daemon lives, whatever it is asked: calls that once ended it, and those that once got past a refusal."""
+"""The daemon survives calls that once ended it, and refuses those that it once accepted by mistake."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def paused(conn: libvirt.virConnect) -> Iterator[libvirt.virDomain]:
         "<controller type='pci' index='0' model='pcie-root'/><controller type='pci' index='1' model='pcie-root-port'/>"
     )
     others = "<controller type='scsi' index='0' model='virtio-scsi'/><controller type='usb' model='qemu-xhci'/>"
-    with definitions.place(conn, "survives") as place:
+    with definitions.defined(conn, "survives") as place:
         place.define(place.xml(domain(port + others).replace("<features>", MEMORY + "<features>")))
         running = conn.lookupByUUIDString(place.uuid)
         running.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY)
@@ -87,7 +87,7 @@ _CODES = (
 @pytest.mark.parametrize("setting", ["", "no"], ids=["as the domain", "no"])
 @pytest.mark.parametrize("stated", _STATED.values(), ids=_STATED)
 def test_attach_with_an_address_of_another_type(paused: libvirt.virDomain, stated: str, setting: str) -> None:
-    """Of no kind is a device attached that must stay, whatever type of address it states."""
+    """A protected device of any kind is not attached to a running guest, whatever type of address it states."""
     before = paused.XMLDesc()
     for name, device in all_devices().items():
         (element, *more) = device.elements(1)
@@ -102,7 +102,7 @@ def test_attach_with_an_address_of_another_type(paused: libvirt.virDomain, state
 
 @pytest.mark.parametrize("stated", _STATED.values(), ids=_STATED)
 def test_attach_to_the_definition_likewise(place: Definition, stated: str) -> None:
-    """To a stored domain it is attached where it must stay, or refused with nothing changed."""
+    """Such a device is attached to a stored domain in a safe place, or it is refused and nothing changes."""
     before = place.define(place.xml(domain("").replace("<features>", MEMORY + "<features>")))
     for name, device in all_devices().items():
         (element, *more) = device.elements(1)

@@ -1,4 +1,4 @@
-"""Guests that come back although they can unplug what must stay: never refused, and never silent.
+"""Guests that are restored although they can unplug a protected device: libvirt never refuses them, and always warns.
 
 No libvirt with the setting writes the state that they come from; the tests put the setting into saved images.
 """
@@ -38,7 +38,7 @@ _LIVE = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VI
 
 
 def _domain(system: str = "", target: str = "") -> str:
-    """Write a domain with two devices behind root ports, which an image will say must stay, and a NIC that need not."""
+    """Write a domain with two devices behind root ports, which a saved image will protect, and a removable NIC."""
     root = "<controller type='pci' index='0' model='pcie-root'/>"
     ports = f"<controller type='pci' model='pcie-root-port'>{target}</controller>" * 3
     free = nic(3, address="<address type='pci' bus='3'/>")
@@ -51,7 +51,7 @@ def _domain(system: str = "", target: str = "") -> str:
 
 
 def _said(domain: libvirt.virDomain) -> list[str]:
-    """Give the messages of a tainted domain."""
+    """Return the messages of a tainted domain."""
     assert [text for text in domain.messages(libvirt.VIR_DOMAIN_MESSAGE_TAINTING) if _TAINT in text]
     texts = domain.messages(libvirt.VIR_DOMAIN_MESSAGE_DEPRECATION)
     assert len(texts) == len(set(texts)), texts
@@ -59,7 +59,7 @@ def _said(domain: libvirt.virDomain) -> list[str]:
 
 
 def _save(domain: libvirt.virDomain, image: Path) -> None:
-    """Save a guest, and say in the image that its devices must stay."""
+    """Save a guest, and protect its devices in the image."""
     domain.save(str(image))
     edit_image(image, _RNG, _RNG_NO)
 
@@ -121,7 +121,7 @@ def _there_and_back(conn: libvirt.virConnect, domain: libvirt.virDomain, directo
     ids=["q35-default-ports", "virt-off-ports"],
 )
 def test_comes_back(daemon: Exchanged, partial: str) -> None:
-    """From an image, a snapshot, another host with a hook that sees all XML, and after the daemon's end."""
+    """A guest from an image, a snapshot or another host, or found by a new daemon, runs on and has the warning."""
     conn = daemon.become()
     with scratch("tainted") as (name, directory):
         whole = domxml.text(definitions.named(partial, name, str(uuid.uuid4())))
@@ -146,14 +146,14 @@ def test_comes_back(daemon: Exchanged, partial: str) -> None:
 
         back = _there_and_back(conn, domain, directory)
         _check(back)
-        # What cannot come back that way is a fresh start.
+        # A fresh start with that XML is refused.
         with refused(libvirt.VIR_ERR_XML_ERROR):
             conn.defineXML(back.XMLDesc(INACTIVE).replace(_RNG, _RNG_NO))
         connection.discard(back)
 
 
 def _logged(daemon: Exchanged, text: str) -> list[str]:
-    """Give the lines of the daemons' logs that have the text."""
+    """Return the lines of the daemons' logs that have the text."""
     logs = (path.read_text(errors="replace") for path in daemon.host.logs.glob("*.log"))
     return [line for log in logs for line in log.splitlines() if text in line]
 
@@ -166,7 +166,7 @@ def _check_gone(daemon: Exchanged, domain: libvirt.virDomain, alias: str, texts:
 
 
 def test_what_is_gone(daemon: Exchanged) -> None:
-    """A device that must stay and goes is reported, also when it went without the daemon; stock keeps the guest."""
+    """A protected device that is removed is reported, even if no daemon ran at the time; stock keeps the guest."""
     conn = daemon.become()
     events = connection.Events(conn)
     with boot(events, _domain(), "gone", defined=True) as before:

@@ -1,4 +1,4 @@
-"""virt-pci-hotplug, as it is installed, on the private daemon: existing guests stay what they are, and lose nothing.
+"""virt-pci-hotplug, as it is installed, on the private daemon: it converts existing guests and changes nothing else.
 
 ``data/convert/NAME.xml`` is a guest that is used already. ``NAME.converted`` has what ``set`` takes to convert it, then
 a line per network interface: its MAC, and the names that systemd gives it before and after.
@@ -66,14 +66,14 @@ def call(*words: str, read: str = "") -> subprocess.CompletedProcess[str]:
 
 
 def change(name: str, *words: str) -> str:
-    """Run ``set``, which must succeed; give what it says."""
+    """Run ``set``, which must succeed; return what it says."""
     result = call("set", name, *words)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
 
 def check(name: str, *words: str) -> tuple[str, int]:
-    """Run ``check``; give what it makes of the domain, and its exit status."""
+    """Run ``check``; return what it makes of the domain, and its exit status."""
     result = call("check", name, *words, "--json")
     return json.loads(result.stdout)["domains"][0]["result"], result.returncode
 
@@ -91,7 +91,7 @@ def net_id(report: Report, address: Address) -> str:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a guest saw, and which of its devices its root could have removed."""
+    """The devices that a guest saw, and those that its root could have removed."""
 
     hardware: dict[Address, str]
     names: dict[str, str]
@@ -189,7 +189,7 @@ _RICH = """<domain>
 
 
 def test_nothing_else_changes(place: Definition, tmp_path: Path) -> None:
-    """There and back the definition is the same, secrets included, and no output ever has one."""
+    """A definition that is converted and restored is the same, secrets included, and no output has a secret."""
     place.define(place.xml(_RICH))
     domain = place.conn.lookupByUUIDString(place.uuid)
     first = domain.XMLDesc(_STORED)
@@ -215,7 +215,7 @@ REAL = sorted((DATA / "tool/real").glob("*.xml"))
 
 def _whole(path: Path, name: str) -> str:
     partial = path.read_text()
-    arch, kind = domxml.kind(partial)
+    arch, kind = domxml.arch_and_machine(partial)
     known = arch in BOOTED
     made = domxml.Machine(arch, kind, connection.emulator(arch) if known else f"/usr/bin/qemu-system-{arch}")
     return domxml.text(domxml.complete(partial, name, made))
@@ -259,7 +259,7 @@ def _kept(xml: str, reassigned: bool) -> str:
 
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
 def test_real_domains(place: Definition, path: Path) -> None:
-    """Domains in the shapes that people and platforms use are listed, converted, checked, and come back as they were.
+    """Domains in the shapes that people and platforms use are listed, converted, checked, and restored.
 
     ``NAME.set``: ``refused`` and a part of the reason, or what ``set`` takes. Without one of its options it is
     refused, and names that option; what a dry run accepts is accepted.
@@ -304,7 +304,7 @@ def _filter(xml: str, *words: str) -> str:
 
 @pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
 def test_filter(place: Definition, path: Path) -> None:
-    """What the filter makes, of fresh XML and of XML with addresses, is safe on the daemon or refused by it.
+    """The filter's output, for fresh XML and for XML with addresses, is safe on the daemon or refused by it.
 
     With --reassign it is refused only where ``set`` refuses it, too. Filtering it again changes nothing.
     """
@@ -339,7 +339,7 @@ _REFUSED = """<domain><devices>
 
 
 def test_yes(place: Definition) -> None:
-    """A device whose place libvirt gives whatever the setting is refused, in the dry run as well."""
+    """A device whose place libvirt chooses regardless of the setting is refused, in the dry run as well."""
     place.define(place.xml("<domain><devices><video><model type='virtio'/></video></devices></domain>"))
     domain = place.conn.lookupByUUIDString(place.uuid)
     for name in ("video@00:01.0", "sata0"):
@@ -380,7 +380,7 @@ def test_verdicts_are_the_rules(place: Definition, case: Case, tmp_path: Path) -
 
 
 def test_other_drivers() -> None:
-    """What is no QEMU is listed, nothing more can be told, and that is never a silent 0."""
+    """Domains of other drivers than QEMU's are listed without a verdict, and the exit status is not 0."""
     for words in (["list"], ["check"], ["check", "--leaving"], ["set", "test", "no"], ["set", "test", "default"]):
         result = tool("-c", "test:///default", *words)
         assert result.returncode == 3, words
@@ -436,7 +436,7 @@ def test_many(other: libvirt.virConnect) -> None:
 
 
 def test_domains_that_vanish(other: libvirt.virConnect) -> None:
-    """All domains are looked at without disturbance by one that comes and goes meanwhile."""
+    """All domains are listed although another one is defined and undefined meanwhile."""
     place = Definition(other, "flickers")
     place.define(place.xml(_RICH))
     domain, stop = other.lookupByUUIDString(place.uuid), threading.Event()

@@ -1,8 +1,8 @@
 """The daemon is replaced while guests run: killed, restarted, and exchanged with that of stock libvirt 11.3.0.
 
-What the patched one finds it must keep, whoever wrote it. What stock does with each thing that has the setting is
-written down here (docs/hosts.md tells the administrator): it must refuse, or keep the guest; it cannot keep what it
-does not know.
+The patched daemon must keep what it finds, whichever daemon wrote it. These tests record how stock treats everything
+that has the setting (docs/hosts.md tells the administrator): it must refuse it or keep the guest, and it drops settings
+that it does not know.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from integration.tests.refused import refused
 pytestmark = pytest.mark.guest
 
 _UNKNOWN = "unexpected feature 'hotplug'"
-"""What stock says of the feature."""
+"""Stock libvirt's error about the feature."""
 _NO = " hotplug='no'"
 
 
 def _partial(setting: str) -> str:
-    """Give a small domain with the setting: of the domain (feature), of a device (attribute), or none (unused)."""
+    """Return a small domain with the setting: of the domain (feature), of a device (attribute), or none (unused)."""
     return RNG.format(feature=FEATURE if setting == "feature" else "", setting=_NO if setting == "attribute" else "")
 
 
@@ -58,11 +58,11 @@ class Park:
         self.files: dict[str, bytes] = {}
 
     def name(self, label: str) -> str:
-        """Give the name of the domain that is called ``label`` here."""
+        """Return the name of the domain that is called ``label`` here."""
         return f"{self._name}-{label}"
 
     def domain(self, label: str) -> libvirt.virDomain:
-        """Give that domain, as the present daemon knows it."""
+        """Return that domain, as the present daemon knows it."""
         return self.conn.lookupByName(self.name(label))
 
     def add(self, label: str, partial: str) -> libvirt.virDomain:
@@ -78,7 +78,7 @@ class Park:
         return (self._stored / f"{self.name(label)}.xml").read_bytes()
 
     def listed(self) -> dict[str, bool]:
-        """Give the domains that the daemon lists, and whether they run."""
+        """Return the domains that the daemon lists, and whether they run."""
         listed = {domain.name(): bool(domain.isActive()) for domain in self.conn.listAllDomains()}
         return {label: listed[self.name(label)] for label in self.files if self.name(label) in listed}
 
@@ -128,14 +128,14 @@ def test_unused_setting(daemon: Exchanged, park: Park) -> None:
     snapshot = park.domain("snapshot")
     snapshot.revertToSnapshot(snapshot.snapshotLookupByName("s"))
     assert park.listed() == dict.fromkeys(before, True)
-    # A backup of the definition, taken from stock, comes back as it was.
+    # A backup of the definition, taken from stock, is defined as it was.
     for label, (_, _, backup, _, _) in before.items():
         park.conn.defineXML(backup)
         assert park.domain(label).XMLDesc(INACTIVE) == backup
 
 
 def _fill(park: Park, setting: str) -> None:
-    """Make everything that may lie about with the setting when somebody goes back to stock."""
+    """Make everything with the setting that an administrator may have before going back to stock."""
     park.add(f"{setting}-running", _partial(setting))
     park.add(f"{setting}-managed", _partial(setting)).managedSave()
     park.add(f"{setting}-saved", _partial(setting)).save(str(park.directory / f"{setting}.saved"))
@@ -198,9 +198,10 @@ def test_rollback_by_the_steps(daemon: Exchanged, park: Park) -> None:
 
 
 def test_pci_root_that_stock_left_out(daemon: Exchanged, park: Park) -> None:
-    """An i440fx guest whose pci-root was off, saved by stock, comes back from image and snapshot, as open as it was.
+    """An i440fx guest whose pci-root was off, saved by stock, is restored, and its devices are removable as before.
 
-    Neither says anything of pci-root. XML that has it off, which was not so, is refused, and the image is not lost.
+    Neither image nor snapshot says anything of pci-root. XML that has it off, which was not so, is refused, and the
+    image is not lost.
     """
     park.conn = daemon.become("--stock")
     off = "<controller type='pci' index='0' model='pci-root'><target hotplug='off'/></controller>"
@@ -275,7 +276,7 @@ _LIVE = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_PERSIST_DEST | libvirt.VI
 
 
 def test_migration_to_and_from_stock(daemon: Exchanged, park: Park) -> None:
-    """A guest with enable='no' does not go to stock; what stock can take goes there and comes back."""
+    """A guest with enable='no' does not migrate to stock; a guest that stock can run does, and back."""
     labels = ("feature", "attribute", "unused")
     for label in labels:
         park.add(label, _partial(label))
@@ -299,7 +300,7 @@ def test_migration_to_and_from_stock(daemon: Exchanged, park: Park) -> None:
 
 
 def test_internal_snapshot_on_stock(daemon: Exchanged) -> None:
-    """That 11.3.0 does not revert to internal snapshots is stock's: see test_life.py."""
+    """Stock libvirt 11.3.0 does not revert to internal snapshots either: see test_life.py."""
     with refused(None, INTERNAL_REVERT):
         revert_to_internal(daemon.become("--stock"), "")
 
@@ -320,7 +321,7 @@ def _define_on_and_on(uri: str, name: str, begun: threading.Event) -> None:
 
 
 def _check_refusals(domain: libvirt.virDomain) -> None:
-    """What must stay cannot go or come; no device gets the address of another."""
+    """Assert that protected devices are neither detached nor attached, and that no device gets another's address."""
     before = domain.XMLDesc()
     rng = "<rng model='virtio'{}><backend model='random'>/dev/urandom</backend></rng>"
     for action, xml, code in (

@@ -20,7 +20,7 @@ PICTURE = BUILD / "virt-manager.png"
 
 
 def _apply(guest: str, xml: str) -> str:
-    """Put XML into the window's XML tab and press Apply; give what the error dialog says."""
+    """Put XML into the window's XML tab and press Apply; return what the error dialog says."""
     home = RUNS / guest
     (home / "edited.xml").write_text(xml)
     (home / "config/glib-2.0/settings").mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def _apply(guest: str, xml: str) -> str:
 @pytest.mark.timeout(500)
 def test_edit(conn: libvirt.virConnect) -> None:
     """An edit that contradicts is refused with the daemon's words and changes nothing; one that does not is taken."""
-    with definitions.place(conn, "window") as place:
+    with definitions.defined(conn, "window") as place:
         devices = "<rng model='virtio'><backend model='random'>/dev/urandom</backend><alias name='ua-rng'/></rng>"
         before = place.define(place.xml(domain(devices, ALL_OFF)))
         edited = before.replace("<rng ", f"<rng{YES} ")

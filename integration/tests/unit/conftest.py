@@ -1,4 +1,4 @@
-"""What unit tests share: the tool."""
+"""Fixtures that unit tests share: the tool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loader of cases: what it must not pass over."""
+"""The loader of cases: errors that it must find."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def test_bad_expectations(tmp_path: Path, expected: str, wrong: str) -> None:
 
 
 def test_no_expectations(tmp_path: Path) -> None:
-    """So is one that is missing."""
+    """A case without a file of expectations is an error."""
     (tmp_path / "case.xml").write_text(_XML)
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "case.xml")
 
 
 def test_expectations(tmp_path: Path) -> None:
-    """What is expected depends on QEMU's version; one of which nothing is said is an error."""
+    """An expectation depends on QEMU's version, and a version without one is an error."""
     case = load(_case(tmp_path, _A + _B + "attack:acpi  done  1\n"))
     assert [line.alias for line in case.expected] == ["ua-a", "ua-b"]
     assert [line.alias for line in case.attacks] == ["attack:acpi"]

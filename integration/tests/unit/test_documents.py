@@ -33,7 +33,7 @@ documents = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.rel
 
 
 def blocks(text: str) -> Iterator[str]:
-    """Give the lines of indented blocks, which are commands in these documents, and the commands in the text."""
+    """Return the lines of indented blocks, which are commands in these documents, and the commands in the text."""
     text = _FENCE.sub("", text)
     yield from re.findall(r"^ {4,}(.*)$", text, re.M)
     for code in re.findall(r"`([^`\n]+)`", text):
@@ -42,7 +42,7 @@ def blocks(text: str) -> Iterator[str]:
 
 
 def commands(line: str) -> Iterator[list[str]]:
-    """Give the simple commands of a line of shell, without redirections and what stands before a command."""
+    """Return the simple commands of a line of shell, without redirections and what stands before a command."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     command: list[str] = []
@@ -123,12 +123,12 @@ def test_files(path: Path) -> None:
 
 
 def test_readme_is_short() -> None:
-    """Who arrives reads two screens."""
+    """A newcomer reads at most two screens."""
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 def series() -> set[str]:
-    """Give the messages that the series has in src/, as libvirt's source writes them."""
+    """Return the messages that the series has in src/, as libvirt's source writes them."""
     messages: set[str] = set()
     for patch in sorted((ROOT / "patches").glob("*.patch")):
         for part in re.split(r"^diff --git ", patch.read_text(), flags=re.M):

@@ -1,4 +1,4 @@
-"""What is held against a guest's case: a device that it never saw is no success."""
+"""The comparison of a guest with its case: a device that the guest never saw is a failure."""
 
 from __future__ import annotations
 

@@ -74,6 +74,6 @@ def test_capabilities() -> None:
 
 @pytest.mark.parametrize("text", ["", "00:01.0", "0000:00:01.8", "0000:00:01.0 "])
 def test_no_address(text: str) -> None:
-    """What is no address is refused."""
+    """A text that is no address is refused."""
     with pytest.raises(ValueError, match="not a PCI address"):
         Address.parse(text)

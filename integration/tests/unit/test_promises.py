@@ -1,4 +1,4 @@
-"""What docs/placement.md and docs/errors.md promise is measured: by a test that is named there, and exists."""
+"""Each promise of docs/placement.md and docs/errors.md names a test that exists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
 
 
 def promises(text: str) -> Iterator[str]:
-    """Give the paragraphs, list items and rows of tables that promise something, each with the tests it names.
+    """Return the paragraphs, list items and rows of tables that promise something, each with the tests it names.
 
     The tests of a whole section may be named in a paragraph that begins with "Tests:"; glossary, headings and error
     messages promise nothing.
@@ -35,7 +35,7 @@ def promises(text: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
 def test_named(path: Path) -> None:
-    """What says that something stays, is kept, is safe or never happens names a test."""
+    """A paragraph that says that something stays, is kept, is safe or never happens names a test."""
     said = list(promises(path.read_text()))
     assert said
     assert [part for part in said if not _TEST.search(part)] == []

@@ -12,7 +12,7 @@ SLOT = Address(0, 1, 0, 0)
 
 
 def fed(*lines: str) -> Report:
-    """Give the report of a console with these lines."""
+    """Return the report of a console with these lines."""
     report = Report()
     for line in lines:
         report.feed(line)
@@ -41,5 +41,5 @@ def test_tables_are_unpacked() -> None:
 
 
 def test_a_line_end_of_a_terminal() -> None:
-    """A carriage return at the end is none of the last value."""
+    """A carriage return at the end is not part of the last value."""
     assert fed("@@ done\r").reached == {"done"}

@@ -1,4 +1,4 @@
-"""What is read of slots with several functions."""
+"""Slots with several functions are read right."""
 
 from __future__ import annotations
 

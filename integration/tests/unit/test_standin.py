@@ -1,4 +1,4 @@
-"""What stands in for somebody's domain."""
+"""The domain that stands in for a user's domain."""
 
 from __future__ import annotations
 

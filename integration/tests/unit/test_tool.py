@@ -48,7 +48,7 @@ class Shell:
         return self.hosts[uri]
 
     def __call__(self, *words: str) -> tuple[str, int]:
-        """Run a command; give what it says and its exit status."""
+        """Run a command; return what it says and its exit status."""
         self._patch.setattr("sys.argv", ["virt-pci-hotplug", *words])
         try:
             status = self._tool.main()
@@ -121,7 +121,7 @@ def _many(count: int) -> list[Domain]:
 
 
 def _plain(name: str = "plain", setting: str = "") -> Domain:
-    """Give a q35 domain with one device behind a port."""
+    """Return a q35 domain with one device behind a port."""
     return Domain(
         f"<domain type='kvm'><name>{name}</name><uuid>{abs(hash(name)):08x}</uuid><os><type arch='x86_64'"
         f" machine='pc-q35-7.2'>hvm</type></os><features>{setting}</features><devices><emulator>/q</emulator>"
@@ -231,7 +231,7 @@ def test_transient(shell: Shell) -> None:
 
 
 def test_comes_back(shell: Shell) -> None:
-    """What a managed save or a snapshot brings back counts, and the daemon's own finding."""
+    """The check covers managed saves, snapshots, and the daemon's own warnings."""
     domain = _plain()
     old = domain.stored
     shell.hosts[None] = Host([domain])
@@ -319,7 +319,7 @@ def test_help_names_the_words(shell: Shell) -> None:
 
 
 def test_convert_reads_domains_only(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no domain's XML is refused, and nothing is written."""
+    """Input that is no domain's XML is refused, and nothing is written."""
     slot = "<domain><devices><rng><address type='pci' slot='x'/></rng></devices></domain>"
     for xml in ("", "<domain", "<network/>", slot):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(xml.encode())))
@@ -362,7 +362,7 @@ def test_any_name(shell: Shell, name: str) -> None:
 
 
 def test_renamed_by_libvirt(shell: Shell) -> None:
-    """A card whose slot something else joins is renamed: without permission the old definition comes back."""
+    """A card whose slot something else joins is renamed: without permission the old definition is restored."""
     xml = "<interface type='user'><mac address='52:54:00:00:00:01'/><model type='virtio'/><address type='pci' bus='0'"
     domain = _plain()
     domain.stored = domain.stored.replace("<rng", f"{xml} slot='9' function='0'/></interface><rng")
@@ -410,7 +410,7 @@ def test_any_encoding(encoding: str) -> None:
 
 
 def test_harmless_for_terminals(shell: Shell) -> None:
-    """What a guest's owner wrote cannot control the terminal."""
+    """Names and aliases in a domain cannot control the terminal."""
     domain = _plain("a\u009b31mb")
     domain.stored = domain.stored.replace("ua-rng", "ua-\u009b2J")
     shell.hosts[None] = Host([domain])
