@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 
 from bench.domains import PLACEMENTS, domain
@@ -13,7 +12,6 @@ from bench.tables import ratio, table
 from integration.domains.pci import Address, secondary_bus
 from integration.guest.boot import boot
 from integration.guest.report import Report
-from integration.guest.running import Guest
 from integration.host import daemons
 from integration.host.scratch import GuestError
 
@@ -27,18 +25,6 @@ TITLES = {
     "packed": "packed by hand",
     "modern": "enable='no', virtio-non-transitional",
 }
-
-
-def process(guest: Guest) -> int:
-    """Return the process id of a guest's QEMU."""
-    for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (directory / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue  # it ended meanwhile
-        if guest.uuid.encode() in words:
-            return int(directory.name)
-    raise RuntimeError(f"no process has the guest {guest.uuid}")
 
 
 def windows(config: bytes) -> tuple[int, int]:
@@ -79,7 +65,7 @@ def _boot(bench: Bench, count: int, placement: str, look: bool) -> Json:
     with boot(side.events, partial, "boot", bench.machine) as guest:
         guest.wait(lambda report: "boot" in report.reached, TIMEOUT)
         seconds = time.monotonic() - start
-        pid = process(guest)
+        (pid,) = guest.processes()
         found: Json = {"seconds": seconds, "cpu_seconds": cpu_seconds(pid), "rss_kib": daemons.resident(pid)}
         if look:
             report = guest.wait(lambda report: "before" in report.reached, TIMEOUT)

@@ -63,6 +63,16 @@ class Guest:
             if device.address.bus == 0 and (device.address.slot, device.address.function) in unnamed
         }
 
+    def processes(self) -> dict[int, list[str]]:
+        """Return the arguments of each QEMU that runs it, by process ID: there should be one."""
+        found = {}
+        for directory in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it ended meanwhile
+                arguments = (directory / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                if self.uuid in arguments and "-uuid" in arguments:
+                    found[int(directory.name)] = arguments
+        return found
+
     def qemu_version(self) -> str:
         """Return QEMU's version, such as 7.2."""
         qemu = self._ask("query-version")["qemu"]

@@ -14,7 +14,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import libvirt
@@ -165,17 +165,6 @@ def test_managed_save_refuses_changes(guests: Callable[[str], Guest]) -> None:
     assert essence(guest.domain.XMLDesc()) == essence(before)
 
 
-def _command_lines(uuid: str) -> list[list[str]]:
-    """Return the arguments of the QEMU that runs a domain (a list of one)."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            arguments = path.read_bytes().decode(errors="replace").split("\0")
-            if uuid in arguments and os.path.basename(arguments[0]).startswith("qemu-system"):
-                found.append(arguments)
-    return found
-
-
 def _devices(arguments: list[str]) -> list[str]:
     """Return what QEMU's arguments say of where the devices are; one that was plugged again comes later there.
 
@@ -195,7 +184,14 @@ def test_native_arguments(guests: Callable[[str], Guest]) -> None:
     native = guest.domain.connect().domainXMLToNative("qemu-argv", guest.domain.XMLDesc(INACTIVE))
     expected = _devices(shlex.split(native))
     assert expected
-    assert [_devices(arguments) for arguments in _command_lines(guest.uuid)] == [expected]
+    assert [_devices(arguments) for arguments in guest.processes().values()] == [expected]
+
+
+def test_reaped(guests: Callable[[str], Guest]) -> None:
+    """What reaps a guest's process in the end is ./run's, as process 1 of a container may not do it."""
+    (process,) = guests("all-but-the-nic").processes()
+    parent = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
+    assert any(word.endswith("run") for word in Path(f"/proc/{parent}/cmdline").read_text().split("\0"))
 
 
 def _unplugged(guest: Guest) -> set[str]:
