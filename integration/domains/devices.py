@@ -11,6 +11,8 @@ semicolon what is special about it, such as ``<!-- q35 pc; held once -->``:
     random   random domains (arbitrary.py) have it
     together it is one of those that fill the root bus of a pc in a test
     ats      it is virtio, and can have address translation services
+    static   it cannot be attached to a running guest; others have a file in data/live/attach
+    alone    it excludes kinds that other domains of a test have, or is needed by them
 
 Below is its XML, one element or more, without addresses and setting. ``{number}`` is a number that no other device of
 the domain has, ``{letters}`` letters. Device elements that are no PCI devices are in integration/data/not-pci.xml.
@@ -32,7 +34,7 @@ from integration.paths import DATA
 MACHINES = {machine: (of_machine(machine), machine) for machine in ("q35", "pc", "virt")}
 """The machines that devices are tried on: architecture and libvirt's machine type."""
 
-_SPECIAL = "held fixed piix once few random together ats"
+_SPECIAL = "held fixed piix once few random together ats static alone"
 _ANY = _SPECIAL.replace(" ", "|")
 _FIRST = re.compile(rf"<!-- ((?:q35|pc|virt)(?: (?:q35|pc|virt))*)(?:; ((?:{_ANY})(?: (?:{_ANY}))*))? -->\n")
 

@@ -109,13 +109,10 @@ def test_each_device(place: Definition, path: Path, way: str) -> None:
     _remove_each(place, full, way)
 
 
-_UNFIT = ("virtio-iommu", "nic-iommu", "hostdev-mdev-ramfb")
-"""An IOMMU is needed by, or excludes, others; ramfb is for one device only."""
-
-
 def _kinds(machine: str, part: str) -> str:
     """Return a domain with one device of each kind that a machine has: of a third of them, or of all and some more."""
-    names = [name for name, device in all_devices().items() if machine in device.machines and name not in _UNFIT]
+    names = [name for name, device in all_devices().items() if machine in device.machines]
+    names = [name for name in names if "alone" not in all_devices()[name].special]
     names = [name for name in names if (not name.startswith("video-")) or name == "video-virtio"]
     names = [name for name in names if name != "nic-igb" or machine == "q35"]
     chosen = names if part == "all" else names[int(part) :: 3]
