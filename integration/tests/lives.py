@@ -20,7 +20,7 @@ from integration.guest.boot import boot
 from integration.guest.running import Guest
 from integration.host import connection
 from integration.host.scratch import scratch
-from integration.oracle import expectations
+from integration.oracle import compare
 from integration.oracle.cases import Case, directory
 from integration.oracle.runner import Result
 from integration.oracle.verdict import attack
@@ -63,8 +63,8 @@ def assert_still_protected(guest: Guest, case: Case) -> None:
     """Let the guest try to eject everything, compare with what the case expects, and plug in again what went."""
     verdicts = attack(guest, settle=1.5)
     result = Result(guest.layout, verdicts, guest.report, set(), guest.qemu_version(), guest.console(), guest.xml)
-    with expectations.evidence(result, case):
-        assert expectations.found(result, case) == expectations.expected(result, case)
+    with compare.evidence(result, case):
+        assert compare.found(result, case) == compare.expected(result, case)
     guest.domain.attachDeviceFlags(cut(guest.domain.XMLDesc(INACTIVE), _NIC), libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from integration.guest.boot import boot
 from integration.host import connection
-from integration.oracle import expectations
+from integration.oracle import compare
 from integration.oracle.cases import Case, directory
 from integration.oracle.rules import stays
 from integration.oracle.runner import Pool
@@ -55,7 +55,7 @@ def test_who_can_be_unplugged(case: Case, pool: Pool) -> None:
         with refused(None, "not found"):
             pool.result(case)
         return
-    expectations.obeys(pool.result(case), case)
+    compare.assert_matches(pool.result(case), case)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_after(case: Case, pool: Pool) -> None:
             pool.result(case)
         return
     result = pool.result(case)
-    found, expected = expectations.found(result, case), expectations.expected(result, case)
-    with expectations.evidence(result, case):
+    found, expected = compare.found(result, case), compare.expected(result, case)
+    with compare.evidence(result, case):
         assert {alias for alias, row in found.items() if row[0] != "no"} == {
             alias for alias, row in expected.items() if row[0] != "no"
         }

@@ -8,7 +8,7 @@ from integration.domains.snippets import ALL_OFF
 from integration.guest.boot import boot
 from integration.host import connection
 from integration.host.scratch import scratch
-from integration.oracle import expectations
+from integration.oracle import compare
 from integration.oracle.cases import Case, directory
 from integration.oracle.runner import Pool
 from integration.oracle.verdict import attack
@@ -43,7 +43,7 @@ def test_boots_from_a_shared_slot(case: Case, pool: Pool) -> None:
     result = pool.result(case)
     assert result.layout.device("ua-boot").address.function > 0
     assert result.report.secure_boot == (case.name == "firmware/secure-boot")
-    expectations.obeys(result, case)
+    compare.assert_matches(result, case)
 
 
 def test_existing_nvram(events: connection.Events) -> None:

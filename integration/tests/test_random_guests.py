@@ -14,7 +14,7 @@ from integration.domains.definitions import Definition
 from integration.domains.madeup import made_up
 from integration.domains.standin import stand_in
 from integration.oracle.cases import Case
-from integration.oracle.expectations import evidence
+from integration.oracle.compare import evidence
 from integration.oracle.rules import stays
 from integration.oracle.runner import Pool
 from integration.oracle.verdict import unattacked

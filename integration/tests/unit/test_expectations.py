@@ -9,7 +9,7 @@ import pytest
 
 from integration.domains.layout import Device
 from integration.domains.pci import Address
-from integration.oracle import expectations
+from integration.oracle import compare
 from integration.oracle.cases import Case, Expected
 from integration.oracle.verdict import Verdict
 
@@ -17,7 +17,7 @@ from integration.oracle.verdict import Verdict
 def _seen(**addresses: Address | None) -> None:
     verdicts = {alias: SimpleNamespace(guest_address=address) for alias, address in addresses.items()}
     case = Case("case", "", "x86_64", "q35", tuple(Expected(alias, "no", "pcie-root") for alias in addresses))
-    expectations.seen(SimpleNamespace(verdicts=verdicts), case)  # type: ignore[arg-type]
+    compare.seen(SimpleNamespace(verdicts=verdicts), case)  # type: ignore[arg-type]
 
 
 def test_seen() -> None:
@@ -30,13 +30,13 @@ def test_seen() -> None:
 
 def test_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure says what became of the device, in the words of the verdict, by which attack, and keeps the console."""
-    monkeypatch.setattr(expectations, "FAILED", tmp_path)
+    monkeypatch.setattr(compare, "FAILED", tmp_path)
     at = Address(0, 0, 1, 2)
     device = Device("ua-usb", "controller", "usb controller", at, "no", "usb controller")
     verdict = Verdict(device, [], at, deleted=True, removed=True, in_qemu=False, in_guest=False, by="acpi")
     result = SimpleNamespace(verdicts={"ua-usb": verdict}, console="the console", xml="<domain/>")
     case = Case("facts/one", "", "x86_64", "pc", ())
-    with pytest.raises(AssertionError) as failure, expectations.evidence(result, case):  # type: ignore[arg-type]
+    with pytest.raises(AssertionError) as failure, compare.evidence(result, case):  # type: ignore[arg-type]
         raise AssertionError("it is gone")
     said, where = failure.value.__notes__
     assert said == f"ua-usb at {at}: DEVICE_DELETED, gone in the guest, by acpi"

@@ -61,7 +61,7 @@ def attacks(result: Result, case: Case) -> dict[str, Row]:
     return rows
 
 
-def attacked(result: Result, case: Case) -> None:
+def _assert_attacked(result: Result, case: Case) -> None:
     """Assert that root attacked all that it saw, and what the case says."""
     assert unattacked(result.verdicts.values(), result.layout, result.report) == []
     expected = {line.alias: (line.answer(result.qemu), line.bus) for line in case.attacks}
@@ -73,7 +73,7 @@ def seen(result: Result, case: Case) -> None:
     assert [line.alias for line in case.expected if not result.verdicts[line.alias].guest_address] == []
 
 
-def obeys(result: Result, case: Case) -> None:
+def assert_matches(result: Result, case: Case) -> None:
     """Assert that the guest saw every device of the case, and could have removed those that it may and no other.
 
     What it removed the rules call removable, too, unless QEMU has an option that libvirt never gives.
@@ -84,4 +84,4 @@ def obeys(result: Result, case: Case) -> None:
             removed = [verdict.device for verdict in result.verdicts.values() if verdict.unplugged]
             assert [device for device in removed if stays(result.layout, device)] == []
         seen(result, case)
-        attacked(result, case)
+        _assert_attacked(result, case)
