@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from contextlib import suppress
 
 import libvirt
 
@@ -64,15 +65,17 @@ def main() -> int:
     conn = connection.connect()
     connection.sweep(conn)
     events, total = connection.Events(conn), _Total()
-    for number in range(given.first, given.first + given.domains):
-        name = f"{given.arch} {number}"
-        try:
-            total.add(name, *one(conn, events, given.arch, number, given.writes))
-        except libvirt.libvirtError as error:
-            if not conn.isAlive():
-                raise
-            total.unstarted += 1
-            print(f"{name}: does not start: {error}", flush=True)
+    # One that is interrupted says what it has found so far.
+    with suppress(KeyboardInterrupt):
+        for number in range(given.first, given.first + given.domains):
+            name = f"{given.arch} {number}"
+            try:
+                total.add(name, *one(conn, events, given.arch, number, given.writes))
+            except libvirt.libvirtError as error:
+                if not conn.isAlive():
+                    raise
+                total.unstarted += 1
+                print(f"{name}: does not start: {error}", flush=True)
     version = ".".join(map(str, connection.version(connection.emulator(given.arch))))
     print(f"QEMU {version} {given.arch}: {total}")
     return total.lost > 0
