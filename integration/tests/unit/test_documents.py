@@ -6,7 +6,6 @@ Nothing is run but the parsers of the commands, and README's loop over all guest
 from __future__ import annotations
 
 import configparser
-import os
 import re
 import shlex
 import shutil
@@ -149,18 +148,3 @@ def test_errors() -> None:
     assert not missing, "docs/errors.md does not have these messages of patches/"
     extra = {line for line in said if not any(re.fullmatch(pattern, line) for pattern in patterns.values())}
     assert not extra, "patches/ do not have these messages of docs/errors.md"
-
-
-def test_loop(tmp_path: Path) -> None:
-    """README's loop converts guests with any name, once each, and does not eat its own input."""
-    (line,) = re.findall(r"^    (virsh list .*)$", (ROOT / "README.md").read_text(), re.M)
-    names = ["my", "two words", 'it\'s "q"', "-c", "$(touch x)", "back\\slash", "*", " leading"]
-    (tmp_path / "names").write_text("\n".join([*names, "", ""]))
-    stubs = {"virsh": "cat names", "virt-pci-hotplug": 'printf "%s\\n" "$*" >>asked; cat >/dev/null'}
-    for name, body in stubs.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
-        (tmp_path / name).chmod(0o755)
-    path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
-    subprocess.run(["sh", "-euc", line], cwd=tmp_path, env={**os.environ, "PATH": path}, check=True)
-    assert (tmp_path / "asked").read_text().splitlines() == [f"set -- {name} no" for name in names]
-    assert not (tmp_path / "x").exists()
