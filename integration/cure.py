@@ -15,7 +15,7 @@ from integration.oracle.cases import load
 from integration.oracle.verdict import ATTEMPTS, attack, unattacked
 from integration.paths import DATA
 
-ORDERS = (ATTEMPTS, ("slot-control", "polite", "acpi", "shpc"))
+ORDERS = (ATTEMPTS, ("slot-control", "slot-power", "acpi", "shpc"))
 
 
 def cured(events: connection.Events, name: str) -> bool:

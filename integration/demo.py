@@ -38,12 +38,12 @@ from integration.oracle.verdict import Verdict, attack
 DOMAIN = Path(__file__).with_name("data") / "demo.xml"
 _ARCH = "x86_64"
 _TRIED = {
-    "polite": "echo 0 > /sys/bus/pci/slots/*/power",
+    "slot-power": "echo 0 > /sys/bus/pci/slots/*/power",
     "slot-control": "root writes to Slot Control of the PCIe ports",
     "acpi": "root writes to the ACPI eject registers",
     "shpc": "root writes to the hotplug controllers (SHPC) of the bridges",
 }
-_BY = {"polite": "slot power", "slot-control": "Slot Control", "acpi": "ACPI eject", "shpc": "SHPC"}
+_BY = {"slot-power": "slot power", "slot-control": "Slot Control", "acpi": "ACPI eject", "shpc": "SHPC"}
 
 
 def _count(verdicts: list[Verdict]) -> str:
@@ -64,7 +64,7 @@ class Progress:
 def _told(report: Report, attempt: str, removed: int) -> str:
     """Say what root tried just now, and what became of it."""
     results = {attack.result for attack in report.attacks if attack.kind == attempt} - {"gone"}
-    if results == {"absent"} or (attempt == "polite" and not report.slots):
+    if results == {"absent"} or (attempt == "slot-power" and not report.slots):
         came = "there is none"
     elif "refused" in results:
         came = "its kernel refuses"

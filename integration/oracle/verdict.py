@@ -11,7 +11,7 @@ from integration.domains.pci import Address, has_shpc, hotplug_capable
 from integration.guest.report import Report
 from integration.guest.running import TIMEOUT, Guest
 
-ATTEMPTS = ("polite", "slot-control", "acpi", "shpc")
+ATTEMPTS = ("slot-power", "slot-control", "acpi", "shpc")
 """Root's attempts, in this order: its kernel's offer, then writes to registers; see guest/attack.c."""
 
 SETTLE = 5.0

@@ -15,7 +15,7 @@ _XML = """\
   <rng model='virtio'><backend model='random'>/dev/urandom</backend><alias name='ua-b'/></rng>
 </devices></domain>
 """
-_A, _B = "ua-a  polite  pcie-root-port\n", "ua-b  7.2:yes,no  pcie-root\n"
+_A, _B = "ua-a  slot-power  pcie-root-port\n", "ua-b  7.2:yes,no  pcie-root\n"
 
 
 def _case(directory: Path, expected: str) -> Path:
@@ -55,6 +55,6 @@ def test_expectations(tmp_path: Path) -> None:
     assert [line.alias for line in case.attacks] == ["attack:acpi"]
     assert [line.unplugged("7.2") for line in case.expected] == [True, True]
     assert [line.unplugged("10.0") for line in case.expected] == [True, False]
-    assert case.expected[0].answer("10.0") == "polite"
+    assert case.expected[0].answer("10.0") == "slot-power"
     with pytest.raises(ValueError, match="nothing expected of QEMU 10"):
         load(_case(tmp_path, _A + "ua-b  7.2:yes  pcie-root\n")).expected[1].answer("10.0")
