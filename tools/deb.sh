@@ -66,7 +66,7 @@ done
 } >"$deb/changelog"
 mv "$deb/changelog" "$source/debian/changelog"
 
-tools/trixie.sh "$root" buildd
+tools/debian.sh trixie "$root" buildd
 
 # Mounts and processes of the chroot end with this command.
 inside() {

@@ -9,7 +9,7 @@ top=$PWD
 . tools/lib.sh
 
 [ "$(id -u)" = 0 ] || die "making a view needs root"
-tools/trixie.sh build/newcomer/trixie minbase
+tools/debian.sh trixie build/newcomer/trixie minbase
 rm -rf build/check/newcomer
 mkdir -p build/check/newcomer
 # pip's mirror and certificates are this machine's, as apt's are.

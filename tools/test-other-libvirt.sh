@@ -75,7 +75,7 @@ esac
 
 [ "$(id -u)" = 0 ] || die "making a view needs root"
 tools/deb.sh --if-missing
-tools/trixie.sh build/newcomer/trixie minbase
+tools/debian.sh trixie build/newcomer/trixie minbase
 mkdir -p "$here" build/check
 cp "$(dirname "$(tools/apt-private.sh deb trixie-backports)")/sources.list" "$here/backports.list"
 rm -f build/check/other-libvirt.xml
