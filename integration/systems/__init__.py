@@ -1,0 +1,1 @@
+"""Real systems: Debian as it is installed, on a disk, converted by virt-pci-hotplug."""

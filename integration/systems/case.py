@@ -1,0 +1,92 @@
+"""The cases: domains that run an installed system, and how virt-pci-hotplug converts them.
+
+``data/systems/NAME.xml`` is a partial domain. A disk without a source is a copy of the installed system's disk whose
+name is its ``<serial>``: ``disk``, which it boots from, or ``data``. ``NAME.case``, if there is one, has lines
+
+``set WORDS``: what ``virt-pci-hotplug set`` is told, else just ``no``. What it says with ``--rename-nics`` must be
+refused without.
+
+``name QEMU MAC OLD NEW``: names of a card that the tool does not know with that version of QEMU, - for those it knows.
+
+``only SUITE``: the only system that it is run with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element, SubElement
+
+from integration.domains import domxml
+from integration.domains.domxml import Machine
+from integration.paths import DATA
+from integration.systems.installed import SUITES, overlay
+
+_MEMORY_MIB = 640
+
+
+@dataclass(frozen=True)
+class Case:
+    """A domain, and the words that convert it."""
+
+    name: str
+    xml: str
+    words: tuple[str, ...]
+    names: dict[tuple[str, str], tuple[str, str]]
+    """by QEMU's version and MAC the old and the new name, where the tool does not know them"""
+    suites: tuple[str, ...]
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Return its architecture and machine type."""
+        return domxml.kind(self.xml)
+
+
+def _load(path: Path) -> Case:
+    """Read the case whose XML file is ``path``. Raises ValueError for a line that is none of a case."""
+    words: tuple[str, ...] = ("no",)
+    names: dict[tuple[str, str], tuple[str, str]] = {}
+    suites: tuple[str, ...] = SUITES
+    beside = path.with_suffix(".case")
+    for line in beside.read_text().splitlines() if beside.exists() else ():
+        match line.split():
+            case ["set", *rest]:
+                words = tuple(rest)
+            case ["name", qemu, mac, old, new]:
+                names[qemu, mac] = (old, new)
+            case ["only", *rest]:
+                suites = tuple(rest)
+            case _:
+                raise ValueError(f"{beside}: {line}")
+    return Case(path.stem, path.read_text(), words, names, suites)
+
+
+def cases() -> list[Case]:
+    """Return all cases, by name."""
+    return [_load(path) for path in sorted((DATA / "systems").glob("*.xml"))]
+
+
+def domain(case: Case, name: str, machine: Machine, disks: dict[str, Path], home: Path) -> tuple[str, Path]:
+    """Return the whole domain's XML, with copies of ``disks`` in ``home``, and the file of its console."""
+    whole = domxml.complete(case.xml, name, machine)
+    memory = whole.find("memory")
+    assert memory is not None
+    memory.text = str(_MEMORY_MIB)
+    devices = whole.find("devices")
+    assert devices is not None
+    for disk in devices.findall("disk"):
+        serial = disk.findtext("serial", "")
+        if disk.find("source") is None and serial in disks:
+            SubElement(disk, "source", file=str(overlay(disks[serial], home / f"{serial}.qcow2")))
+    nvram = whole.find("os/nvram")
+    if nvram is not None:
+        nvram.text = str(home / "nvram.fd")
+    return _with_console(whole, devices, home / "console.log")
+
+
+def _with_console(whole: Element, devices: Element, log: Path) -> tuple[str, Path]:
+    """Give a domain a serial console that can be written to, and keep what it says in ``log``."""
+    serial = SubElement(devices, "serial", type="pty")
+    SubElement(serial, "log", file=str(log), append="on")
+    SubElement(serial, "target", port="0")
+    return domxml.text(whole), log

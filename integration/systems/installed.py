@@ -1,0 +1,30 @@
+"""The disks of installed systems, and copy-on-write copies of them."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from integration.guest.image import image
+from integration.paths import BUILD, ROOT
+
+SUITES = ("bookworm", "trixie")
+"""Debian 12 and 13, by the names of their suites."""
+
+
+def installed(suite: str) -> dict[str, Path]:
+    """Return the disks of a system by the serial numbers that cases give them: made now if they are missing or old.
+
+    Raises subprocess.CalledProcessError, after the script has said why.
+    """
+    image("x86_64")
+    subprocess.run([ROOT / "tools/system.sh", suite], check=True, stdin=subprocess.DEVNULL)
+    home = BUILD / "systems" / suite
+    return {serial: home / f"{serial}.raw" for serial in ("disk", "data")}
+
+
+def overlay(disk: Path, path: Path) -> Path:
+    """Make ``path`` a copy of ``disk`` that holds only what is written to it, and return it."""
+    command: list[str | Path] = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", disk, path]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return path
