@@ -1,7 +1,8 @@
 """The cases: domains that run an installed system, and how virt-pci-hotplug converts them.
 
 ``data/systems/NAME.xml`` is a partial domain. A disk without a source is a copy of the installed system's disk whose
-name is its ``<serial>``: ``disk``, which it boots from, or ``data``. ``NAME.case``, if there is one, has lines
+name is its ``<serial>``: ``disk``, which it boots from, or ``data``. On the network ``netboot`` its boot program is
+served. ``NAME.case``, if there is one, has lines
 
 ``set WORDS``: what ``virt-pci-hotplug set`` is told, else just ``no``. What it says with ``--rename-nics`` must be
 refused without.
@@ -39,7 +40,12 @@ class Case:
     @property
     def kind(self) -> tuple[str, str]:
         """Return its architecture and machine type."""
-        return domxml.kind(self.xml)
+        return domxml.arch_and_machine(self.xml)
+
+    @property
+    def netboot(self) -> bool:
+        """Say whether it boots from the network."""
+        return "<source network='netboot'/>" in self.xml
 
 
 def _load(path: Path) -> Case:

@@ -12,15 +12,17 @@ SUITES = ("bookworm", "trixie")
 """Debian 12 and 13, by the names of their suites."""
 
 
-def installed(suite: str) -> dict[str, Path]:
-    """Return the disks of a system by the serial numbers that cases give them: made now if they are missing or old.
+def installed(suite: str, arch: str) -> dict[str, Path]:
+    """Return the disks of a system by the serial numbers that cases give them, and ``netboot``, the boot program.
 
+    They are made now if they are missing or old.
     Raises subprocess.CalledProcessError, after the script has said why.
     """
-    image("x86_64")
-    subprocess.run([ROOT / "tools/system.sh", suite], check=True, stdin=subprocess.DEVNULL)
-    home = BUILD / "systems" / suite
-    return {serial: home / f"{serial}.raw" for serial in ("disk", "data")}
+    image(arch)
+    command: list[str | Path] = [ROOT / "tools/system.sh", suite, arch]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    home = BUILD / "systems" / f"{suite}-{arch}"
+    return {"disk": home / "disk.raw", "data": home / "data.raw", "netboot": home / "netboot.0"}
 
 
 def overlay(disk: Path, path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The life of an installed system: started, looked at, shut down, converted, started again and attacked."""
+"""The life of an installed system: started, looked at, shut down, converted, started again, looked at and attacked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from typing import Any
 import libvirt
 
 from integration.domains.domxml import Machine
-from integration.guest.running import Guest, GuestError, home
+from integration.guest.running import Guest
 from integration.host import connection
-from integration.oracle.verdict import attack, judge, unattacked
+from integration.host.scratch import GuestError, scratch
+from integration.oracle.verdict import attack, unattacked
 from integration.systems.case import Case, domain
+from integration.systems.network import serving
 from integration.systems.said import System, parse
 
 LIMIT = 400.0
@@ -37,6 +39,8 @@ class Life:
     refused: str
     """why the tool refused it without --rename-nics; empty if it was not asked, or did not refuse"""
     cards: list[Card]
+    reordered: bool
+    """the tool said that virtio disks get other letters"""
     removed: list[str]
     """the devices that root could remove, by address"""
     removable: list[str]
@@ -53,15 +57,15 @@ def _tool(*words: str) -> dict[str, Any]:
     return dict(record)
 
 
-def _convert(name: str, case: Case) -> tuple[str, list[Card]]:
-    """Convert a domain; return why it was refused without --rename-nics, and the names of its cards."""
+def _convert(name: str, case: Case) -> tuple[str, dict[str, Any]]:
+    """Convert a domain; return why it was refused without --rename-nics, and what the tool said then."""
     refused = ""
     if "--rename-nics" in case.words:
         record = _tool("set", name, *(word for word in case.words if word != "--rename-nics"))
         refused = record["reason"] if record["result"] == "refused" else ""
     record = _tool("set", name, *case.words)
     assert record["result"] == "changed", record["reason"]
-    return refused, record["cards"]
+    return refused, record
 
 
 def _shut_down(guest: Guest) -> None:
@@ -77,7 +81,7 @@ def _shut_down(guest: Guest) -> None:
 
 @contextmanager
 def _booted(dom: libvirt.virDomain, events: connection.Events, console: Path) -> Iterator[tuple[Guest, System]]:
-    """Boot a system; what it said before is not read again. It must be off in the end, or is destroyed."""
+    """Boot a system; what it said before is not read again. It may run in the end."""
     if console.exists():
         console.rename(console.with_name("before.log"))
     dom.create()
@@ -86,14 +90,13 @@ def _booted(dom: libvirt.virDomain, events: connection.Events, console: Path) ->
         guest.connect()
         guest.wait(lambda report: {"system", "done"} <= report.reached, LIMIT)
         yield guest, parse(guest.console())
-        _shut_down(guest)
     finally:
         guest.disconnect()
 
 
 def _attacked(guest: Guest) -> tuple[list[str], list[str]]:
     """Let root try all; return the addresses of what it removed, and what it should have attacked and did not."""
-    verdicts = judge(guest, attack(guest)).values()
+    verdicts = attack(guest).values()
     removed = sorted(str(verdict.device.address) for verdict in verdicts if verdict.unplugged)
     return removed, unattacked(verdicts, guest.layout, guest.report)
 
@@ -103,21 +106,23 @@ def _live(dom: libvirt.virDomain, events: connection.Events, case: Case, console
     name = dom.name()
     with _booted(dom, events, console) as (guest, before):
         qemu = guest.qemu_version()
-    refused, cards = _convert(name, case)
+        _shut_down(guest)
+    refused, record = _convert(name, case)
     removable = sorted(row["address"] for row in _tool("list", name)["devices"] if row["removable"] != "no")
     with _booted(dom, events, console) as (guest, after):
+        # It is not shut down: root may have switched off the port above the disk that it runs from.
         removed, missed = _attacked(guest)
-    return Life(qemu, before, after, refused, cards, removed, removable, missed)
+    reordered = any(note.startswith("a Linux guest numbers its virtio disks") for note in record["notes"])
+    return Life(qemu, before, after, refused, record["cards"], reordered, removed, removable, missed)
 
 
 @contextmanager
-def lived(
-    conn: libvirt.virConnect, events: connection.Events, case: Case, machine: Machine, disks: dict[str, Path]
-) -> Iterator[Life]:
-    """Give the life of a system; its domain and files are removed, but its consoles are kept if something is wrong."""
-    with home(case.name) as (name, directory):
+def lived(events: connection.Events, case: Case, machine: Machine, disks: dict[str, Path]) -> Iterator[Life]:
+    """Return the life of a system. Its domain and files are removed, its consoles are kept if something is wrong."""
+    network = serving(events.conn, disks["netboot"]) if case.netboot else nullcontext("")
+    with network as served, scratch(case.name) as (name, directory):
         xml, console = domain(case, name, machine, disks, directory)
-        dom = conn.defineXML(xml)
+        dom = events.conn.defineXML(xml.replace('network="netboot"', f'network="{served}"'))
         try:
             life = _live(dom, events, case, console)
         finally:

@@ -32,6 +32,10 @@ class System:
     """by MAC"""
     mounts: dict[str, Mount] = field(default_factory=dict)
     """by directory"""
+    disks: list[str] = field(default_factory=list)
+    """the serial numbers of virtio disks, vda first"""
+    netboot: bool = False
+    """it was started by the network"""
     complete: bool = False
 
 
@@ -46,9 +50,13 @@ def parse(console: str) -> System:
         values = {key: "" if value == "-" else value for key, _, value in (pair.partition("=") for pair in pairs)}
         match kind:
             case "system":
-                system = System(values["id"], values["systemd"], values["firmware"])
+                system.version, system.systemd, system.firmware = values["id"], values["systemd"], values["firmware"]
+            case "netboot":
+                system.netboot = True
             case "card":
                 system.cards[values["mac"]] = Card(values["name"], values["addr"])
+            case "block":
+                system.disks.append(values["serial"])
             case "mount":
                 system.mounts[values["target"]] = Mount(values["uuid"], values["serial"])
             case "listed":

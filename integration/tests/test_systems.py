@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import libvirt
 import pytest
 
-from integration.guest.accel import machine
+from integration.guest.boot import bootable_machine
 from integration.host import connection
 from integration.systems.case import Case, cases
 from integration.systems.installed import installed
@@ -45,8 +44,10 @@ def _fine(life: Life, case: Case) -> None:
     assert _wrong_names(life, case, "new") == []
     for system in (life.before, life.after):
         assert system.firmware == ("efi" if "<loader" in case.xml else "bios")
+        assert system.netboot == case.netboot
         assert system.cards[_CONFIGURED].address
     assert life.after.mounts == life.before.mounts
+    assert life.reordered == (life.after.disks != life.before.disks)
     assert [mount.serial for mount in life.after.mounts.values()] == ["disk", "disk", "data"]
     assert life.missed == []
     assert life.removed == life.removable
@@ -56,8 +57,8 @@ _CASES = [pytest.param(case, suite, id=f"{case.name}-{suite}") for case in cases
 
 
 @pytest.mark.parametrize(("case", "suite"), _CASES)
-def test_converted(conn: libvirt.virConnect, events: connection.Events, case: Case, suite: str) -> None:
+def test_converted(events: connection.Events, case: Case, suite: str) -> None:
     """A system keeps its disks and its network, its cards have the names that were said, and root removes nothing."""
     arch, kind = case.kind
-    with lived(conn, events, case, machine(conn, events, arch, kind), installed(suite)) as life:
+    with lived(events, case, bootable_machine(events, arch, kind), installed(suite, arch)) as life:
         _fine(life, case)

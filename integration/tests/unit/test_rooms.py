@@ -17,6 +17,7 @@ _ROOMS = (
     ("guest",),
     ("oracle",),
     ("noise",),
+    ("systems",),
     ("demo", "cure", "shell", "platforms", "tests", "bench"),
 )
 _LEVELS = {room: level for level, rooms in enumerate(_ROOMS) for room in rooms}

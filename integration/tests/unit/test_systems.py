@@ -10,6 +10,7 @@ _CONSOLE = """
 @@ system id=12 systemd=252 firmware=efi
 @@ card mac=52:54:00:00:00:01 name=enp1s0 addr=10.0.2.15
 @@ card mac=52:54:00:00:00:02 name=eth0 addr=-
+@@ block name=vda serial=data
 @@ mount target=/data uuid=1-2 serial=data
 @@ pci when=before addr=0000:00:00.0 vendor=8086
 """
@@ -18,8 +19,9 @@ _CONSOLE = """
 def test_parsed() -> None:
     """Lines of other kinds are passed over, and a system is complete when it said so."""
     cards = {"52:54:00:00:00:01": Card("enp1s0", "10.0.2.15"), "52:54:00:00:00:02": Card("eth0", "")}
-    said = System("12", "252", "efi", cards, {"/data": Mount("1-2", "data")})
+    said = System("12", "252", "efi", cards, {"/data": Mount("1-2", "data")}, ["data"])
     assert parse(_CONSOLE) == said
+    assert parse("@@ netboot" + _CONSOLE).netboot
     assert parse(_CONSOLE + "@@ listed when=system\r\n").complete
 
 
