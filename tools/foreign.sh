@@ -30,7 +30,7 @@ go=$(mktemp -u "$dir/go.XXXXXX")
 mkfifo "$go"
 trap 'rm -f "$go"' EXIT
 # shellcheck disable=SC2016
-unshare --user sh -c 'read -r _ <"$0" && exec unshare --mount --pid --fork --mount-proc "$@"' "$go" \
+unshare --user sh -c 'read -r _ <"$0" && exec unshare --mount --pid --fork --kill-child --mount-proc "$@"' "$go" \
     sh -euc "$inner" sh "$rule" "$@" <&0 &
 # All users and groups are there as outside.
 until [ "$(readlink /proc/$!/ns/user)" != "$(readlink /proc/self/ns/user)" ]; do sleep 0.1; done

@@ -8,12 +8,12 @@ from integration.guest.boot import bootable_machine
 from integration.host import connection
 from integration.systems.case import Case, cases
 from integration.systems.installed import installed
-from integration.systems.life import Card, Life, lived
+from integration.systems.life import LIMIT, Card, Life, lived
 
 _CONFIGURED = "52:54:00:00:00:01"
 """The card that integration/systems/guest/10-card.network configures, by MAC."""
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(4 * LIMIT)]
 
 
 def _predicted(life: Life, case: Case, card: Card, when: str) -> str:
