@@ -37,6 +37,8 @@ class Guest:
         self.report = Report()
         self.started_with = self.ids() & {device.alias for device in self.layout.devices}
         """the PCI devices that QEMU has in the beginning, by libvirt's alias"""
+        self.chipset = self._unnamed(self._ask("query-pci"))
+        """those of them that are the chipset's own"""
         self._events = events
         self._console = console
         self._terminal: FileIO | None = None
@@ -54,13 +56,16 @@ class Guest:
         firmware or the guest gives it, so a device is also looked for among QEMU's objects.
         """
         objects, buses = self._ask("qom-list", path="/machine/peripheral"), self._ask("query-pci")
-        named = {item["name"] for item in objects} | set(_ids(buses))
+        return {item["name"] for item in objects} | set(_ids(buses)) | self._unnamed(buses)
+
+    def _unnamed(self, buses: list[dict[str, Any]]) -> set[str]:
+        """Return the aliases of the devices that have no id in the answer to query-pci: the chipset's own."""
         root = next(bus for bus in buses if bus["bus"] == 0)
-        unnamed = {(each["slot"], each["function"]) for each in root["devices"] if not each.get("qdev_id")}
-        return named | {
+        places = {(each["slot"], each["function"]) for each in root["devices"] if not each.get("qdev_id")}
+        return {
             device.alias
             for device in self.layout.devices
-            if device.address.bus == 0 and (device.address.slot, device.address.function) in unnamed
+            if device.address.bus == 0 and (device.address.slot, device.address.function) in places
         }
 
     def processes(self) -> dict[int, list[str]]:
