@@ -6,6 +6,7 @@ console. Ctrl-] ends the shell, and the guest with it.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,17 @@ from integration.host import connection
 
 def main() -> int:
     """Run the shell and return virsh's exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("domain", metavar="DOMAIN.xml", nargs="?", type=Path, help="a case's domain")
+    given = parser.parse_args()
+    if not sys.stdin.isatty():
+        parser.error("a shell needs a terminal")
+    if given.domain and not given.domain.is_file():
+        parser.error(f"there is no file {given.domain}")
     conn = connection.connect()
     connection.sweep(conn)
     events = connection.Events(conn)
-    xml = domxml.read(Path(sys.argv[1])) if len(sys.argv) > 1 else "<domain/>"
+    xml = domxml.read(given.domain) if given.domain else "<domain/>"
     with boot(events, xml, "shell") as guest:
         print(f"booting {guest.domain.name()}", file=sys.stderr)
         guest.done()

@@ -17,7 +17,10 @@ from pathlib import Path
 
 from integration.domains import domxml
 from integration.domains.layout import Controller
+from integration.oracle.verdict import ATTEMPTS
 from integration.paths import DATA
+
+_WORDS = {"yes", "no", "-", "done", "refused", "absent", *ATTEMPTS}
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,12 @@ class Expected:
     def unplugged(self, qemu: str) -> bool:
         """Say whether the guest can have the device removed on that version of QEMU."""
         return {"yes": True, "no": False}.get(self.answer(qemu), True)
+
+    def check(self) -> None:
+        """Raise ValueError for a word that is no answer."""
+        words = {answer.rpartition(":")[2] for answer in self.answers.split(",")}
+        if odd := {word for word in words - _WORDS if not word.isdigit()}:
+            raise ValueError(f"{self.alias}: {', '.join(sorted(odd))} is no answer")
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,8 @@ def load(path: Path, extension: str = ".verdicts") -> Case:
     domain = domxml.parse(xml)
     lines = expected_lines(path.with_suffix(extension))
     expected = [Expected(alias, answers, where) for alias, answers, where in map(str.split, lines)]
+    for line in expected:
+        line.check()
     attack = [line.alias.startswith("attack:") for line in expected]
     ports = domain.findall("devices/controller[@type='pci']")
     devices = [device for device in domain.iterfind("devices/*") if device not in ports]

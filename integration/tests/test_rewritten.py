@@ -34,10 +34,17 @@ from integration.paths import DATA, NIGHTLY
 _FIRST = re.compile(r"<!-- ([a-z0-9. -]+) -->\n")
 _FILES = {path.stem: path for path in sorted((DATA / "rewritten").glob("*.xml"))}
 
+
+def _machines(path: Path) -> list[str]:
+    """Return the machines of a file's first line. Raises ValueError if it has none."""
+    first = _FIRST.match(path.read_text())
+    if not first:
+        raise ValueError(f"{path}: the first line is no comment with machines")
+    return first[1].split()
+
+
 _CASES = [
-    pytest.param(path, machine, id=f"{name}-{machine}")
-    for name, path in _FILES.items()
-    for machine in _FIRST.findall(path.read_text())[0].split()
+    pytest.param(path, machine, id=f"{name}-{machine}") for name, path in _FILES.items() for machine in _machines(path)
 ]
 files = pytest.mark.parametrize(("path", "machine"), _CASES)
 settings = pytest.mark.parametrize("each", [False, True], ids=["domain says no", "each device says no"])

@@ -265,6 +265,7 @@ def test_real_domains(place: Definition, path: Path) -> None:
     refused, and names that option; what a dry run accepts is accepted.
     """
     verdict, _, options = path.with_suffix(".set").read_text().strip().partition(" ")
+    assert verdict in ("refused", "no"), path
     domain = place.conn.defineXML(_whole(path, place.name))
     first = domain.XMLDesc(_STORED)
     for words in (["--tree"], ["--config"], ["--live"], ["--json"]):

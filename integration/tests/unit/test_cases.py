@@ -33,10 +33,11 @@ def _case(directory: Path, expected: str) -> Path:
         (_A, "ua-b"),
         (_A + _B + "ua-c  no  pcie-root\n", "ua-c"),
         (_A + "ua-b  no\n", "unpack"),
+        (_A + "ua-b  maybe  pcie-root\n", "maybe is no answer"),
     ],
 )
 def test_bad_expectations(tmp_path: Path, expected: str, wrong: str) -> None:
-    """A file that is empty, leaves a device out, names one that is not there, or has half a line is an error."""
+    """A file that is empty, lacks a device, names one too many, has half a line or a wrong word is an error."""
     with pytest.raises(ValueError, match=wrong):
         load(_case(tmp_path, expected))
 

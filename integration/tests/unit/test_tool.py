@@ -86,6 +86,7 @@ def test_transcript(shell: Shell, path: Path, request: pytest.FixtureRequest) ->
         path.with_suffix(".session").write_text(transcript)
     else:
         assert transcript == expected
+    assert transcript, f"{path}: no command"
     assert "sekrit" not in transcript
     assert path.stem != "q35" or "passwd='sekrit'" in domain.stored
 
@@ -112,6 +113,7 @@ def test_names(shell: Shell, path: Path, request: pytest.FixtureRequest) -> None
     expected = path.with_suffix(".names")
     if request.config.getoption("--regenerate", False):
         expected.write_text("".join(told))
+    assert told, f"{path}: no network card has an address"
     assert expected.read_text() == "".join(told)
 
 
