@@ -1,17 +1,12 @@
 #!/bin/bash
-# install-system.sh ROOT LOOP GUEST PROBE UUID ARCH: for tools/system.sh, in a mount namespace of its own: make a disk of
+# install-system.sh ROOT LOOP GUEST PROBE UUID: for tools/system.sh, in a mount namespace of its own: make a disk of
 # the loop device LOOP, with the Debian in ROOT and the files in GUEST, the initramfs PROBE unpacked in /probe, and the
 # file system with this UUID in /data.
 set -euxo pipefail
-root=$1 loop=$2 guest=$3 probe=$4 data_uuid=$5 arch=$6
+root=$1 loop=$2 guest=$3 probe=$4 data_uuid=$5
 mount --make-rprivate /
 mount --rbind /dev "$root/dev"
-# The host's own, or by QEMU.
-inside() {
-    local foreign=
-    [ "$arch" = x86_64 ] || foreign=tools/foreign.sh
-    $foreign chroot "$disk" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 "$@"
-}
+inside() { chroot "$disk" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 "$@"; }
 disk=$root
 printf '%s\n' 'label: gpt' 'size=1MiB, type=21686148-6449-6E6F-744E-656564454649' \
     'size=48MiB, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B' 'type=0FC63DAF-8483-4772-8E79-3D69D8477DE4' |
@@ -50,38 +45,33 @@ mkdir -p "$disk/etc/systemd/system.conf.d"
 # On a busy machine all takes its time.
 printf '%s\n' '[Manager]' DefaultTimeoutStartSec=300 DefaultDeviceTimeoutSec=300 >"$disk/etc/systemd/system.conf.d/slow.conf"
 # iomem=relaxed: root reaches the registers of devices that have a driver. The other two are for QEMU without KVM.
-case $arch in
-x86_64) tty=ttyS0 efi=x86_64-efi loader=grubx64.efi boot=BOOTX64.EFI ;;
-aarch64) tty=ttyAMA0 efi=arm64-efi loader=grubaa64.efi boot=BOOTAA64.EFI ;;
-esac
-cat >"$disk/etc/default/grub" <<GRUB
+cat >"$disk/etc/default/grub" <<'GRUB'
 GRUB_TIMEOUT=0
-GRUB_CMDLINE_LINUX="console=$tty quiet loglevel=1 iomem=relaxed no_timer_check mitigations=off"
+GRUB_CMDLINE_LINUX="console=ttyS0 quiet loglevel=1 iomem=relaxed no_timer_check mitigations=off"
 GRUB_TERMINAL=serial
 GRUB
 inside systemctl enable report.service attack.service systemd-networkd.service
-inside systemctl mask "serial-getty@$tty.service" getty@tty1.service systemd-networkd-wait-online.service
+inside systemctl mask serial-getty@ttyS0.service getty@tty1.service systemd-networkd-wait-online.service
 inside systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer
 # Drivers that the root file system needs; udev loads all others. It shortens a boot without KVM.
 echo MODULES=list >"$disk/etc/initramfs-tools/conf.d/modules"
 printf '%s\n' virtio_pci virtio_blk virtio_scsi ahci sd_mod ext4 >>"$disk/etc/initramfs-tools/modules"
 inside update-initramfs -u
-[ "$arch" = aarch64 ] || inside grub-install --target=i386-pc "$loop"
+inside grub-install --target=i386-pc "$loop"
 inside update-grub
 # It does so itself where udev has made the link of that UUID.
 sed -i "s|root=${loop}p3|root=UUID=$uuid|" "$disk/boot/grub/grub.cfg"
 grep -q "root=UUID=$uuid" "$disk/boot/grub/grub.cfg"
 # What Debian's grub-install has for UEFI, without one: this kernel may not mount FAT.
-cp -r "$disk/usr/lib/grub/$efi" "$disk/boot/grub/"
+cp -r "$disk/usr/lib/grub/x86_64-efi" "$disk/boot/grub/"
 cat >"$disk/boot/grub/efi.cfg" <<EFI
 search.fs_uuid $uuid root
 set prefix=(\$root)/boot/grub
 configfile \$prefix/grub.cfg
 EFI
 mmd -i "${loop}p2" ::/EFI ::/EFI/BOOT ::/EFI/debian
-mcopy -i "${loop}p2" "$disk/boot/grub/$efi/monolithic/$loader" "::/EFI/BOOT/$boot"
+mcopy -i "${loop}p2" "$disk/boot/grub/x86_64-efi/monolithic/grubx64.efi" ::/EFI/BOOT/BOOTX64.EFI
 mcopy -i "${loop}p2" "$disk/boot/grub/efi.cfg" ::/EFI/debian/grub.cfg
-[ "$arch" = x86_64 ] || exit 0
 # The same by the network: a program for the firmware's PXE, which then starts this disk.
 cat >"$disk/boot/grub/netboot.cfg" <<NETBOOT
 serial

@@ -7,7 +7,8 @@ served. ``NAME.case``, if there is one, has lines
 ``set WORDS``: what ``virt-pci-hotplug set`` is told, else just ``no``. What it says with ``--rename-nics`` must be
 refused without.
 
-``name QEMU MAC OLD NEW``: names of a card that the tool does not know with that version of QEMU, - for those it knows.
+``name QEMU MAC OLD NEW``: names of a card that the tool does not know if that version is not the host's own QEMU, - for
+those that it knows.
 
 ``only SUITE``: the only system that it is run with.
 """

@@ -12,16 +12,16 @@ SUITES = ("bookworm", "trixie")
 """Debian 12 and 13, by the names of their suites."""
 
 
-def installed(suite: str, arch: str) -> dict[str, Path]:
+def installed(suite: str) -> dict[str, Path]:
     """Return the disks of a system by the serial numbers that cases give them, and ``netboot``, the boot program.
 
     They are made now if they are missing or old.
     Raises subprocess.CalledProcessError, after the script has said why.
     """
-    image(arch)
-    command: list[str | Path] = [ROOT / "tools/system.sh", suite, arch]
+    image("x86_64")
+    command: list[str | Path] = [ROOT / "tools/system.sh", suite]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    home = BUILD / "systems" / f"{suite}-{arch}"
+    home = BUILD / "systems" / suite
     return {"disk": home / "disk.raw", "data": home / "data.raw", "netboot": home / "netboot.0"}
 
 

@@ -20,7 +20,8 @@ def _predicted(life: Life, case: Case, card: Card, when: str) -> str:
     """Return the name that a card must have, as the tool says, or the case where it does not know."""
     said: str | None = card[when][life.before.systemd]
     stated = case.names.get((life.qemu, card["name"]), ("-", "-"))[when == "new"]
-    assert (said is None) == (stated != "-"), f"{card['name']}, {when}: the tool says {said}, the case {stated}"
+    # It knows the version of the host's own QEMU only.
+    assert stated in ("-", said or stated), f"{card['name']}, {when}: the tool says {said}, the case {stated}"
     return said or stated
 
 
@@ -60,5 +61,5 @@ _CASES = [pytest.param(case, suite, id=f"{case.name}-{suite}") for case in cases
 def test_converted(events: connection.Events, case: Case, suite: str) -> None:
     """A system keeps its disks and its network, its cards have the names that were said, and root removes nothing."""
     arch, kind = case.kind
-    with lived(events, case, bootable_machine(events, arch, kind), installed(suite, arch)) as life:
+    with lived(events, case, bootable_machine(events, arch, kind), installed(suite)) as life:
         _fine(life, case)
