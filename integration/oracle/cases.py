@@ -18,7 +18,7 @@ from pathlib import Path
 from integration.domains import domxml
 from integration.domains.layout import Controller
 from integration.oracle.verdict import ATTEMPTS
-from integration.paths import DATA
+from integration.paths import DATA, NIGHTLY
 
 _WORDS = {"yes", "no", "-", "done", "refused", "absent", *ATTEMPTS}
 
@@ -115,3 +115,15 @@ def load(path: Path, extension: str = ".verdicts") -> Case:
 def directory(name: str, extension: str = ".verdicts") -> list[Case]:
     """Return all cases of the directory ``name`` below integration/data, by name."""
     return [load(path, extension) for path in sorted((DATA / name).glob("*.xml"))]
+
+
+def booted_facts() -> list[Case]:
+    """Return the facts that a guest is booted for: a choice of them but for "make nightly".
+
+    The attacks on registers are made on all of them without a guest (test_noise.py). What is chosen has each machine,
+    and where the guest's kernel, its drivers and ACPI make a difference.
+    """
+    return [case for case in directory("facts") if NIGHTLY or case.name.removeprefix("facts/") in _BOOTED]
+
+
+_BOOTED = "pc pc-kernel-without-acpi pc-slot-1 q35 q35-6.0 q35-native-no-drivers q35-no-acpi virt".split()
