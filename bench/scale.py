@@ -64,14 +64,24 @@ def _client(command: tuple[str, ...], text: str, uri: str) -> tuple[float, float
     return time.monotonic() - start, used.ru_maxrss / 1024
 
 
+def _settled(side: Side) -> float:
+    """Return the processor time that a daemon has used, in seconds, when it uses no more."""
+    side.conn.listAllDomains()
+    before, now = -1.0, 0.0
+    while now > before:
+        time.sleep(1)
+        before, now = now, cpu_seconds(side.daemon())
+    return now
+
+
 def _starts(bench: Bench, rounds: int) -> dict[str, float]:
-    """Return the processor time that each new daemon has used when it lists its domains, in seconds."""
+    """Return the processor time that each new daemon has used when it has listed its domains, in seconds."""
     found: dict[str, list[float]] = {"stock": [], "patched": []}
     for _ in range(rounds):
         bench = restarted(bench)
         for name, side in (("stock", bench.stock), ("patched", bench.patched)):
-            side.conn.listAllDomains()
-            found[name].append(cpu_seconds(side.daemon()))
+            found[name].append(_settled(side))
+            print(f"  start, {name}: {found[name][-1]:.2f} s", flush=True)
     return {name: median(seconds) for name, seconds in found.items()}
 
 
