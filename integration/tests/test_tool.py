@@ -351,7 +351,7 @@ def test_yes(place: Definition) -> None:
 @pytest.mark.parametrize(
     ("device", "order"),
     [
-        ("vda", "disks vda, vdb ... in another order: vdb, vdc, vda"),
+        ("vda", "the names vda, vdb ... in another order: vdb, vdc, vda"),
         ("vdc", ""),
         ("52:54:00:00:00:01", "with net.ifnames=0 in another order: 52:54:00:00:00:02, 52:54:00:00:00:01"),
     ],
