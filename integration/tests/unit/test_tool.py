@@ -323,7 +323,7 @@ def test_help_names_the_words(shell: Shell) -> None:
 def test_convert_reads_domains_only(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Input that is no domain's XML is refused, and nothing is written."""
     slot = "<domain><devices><rng><address type='pci' slot='x'/></rng></devices></domain>"
-    for xml in ("", "<domain", "<network/>", slot):
+    for xml in ("", "<domain", "<network/>", slot, slot.replace("'x'", "''")):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(xml.encode())))
         said, status = shell("convert", "no")
         assert "no domain XML" in said + str(status)
