@@ -114,7 +114,7 @@ def connect(uri: str | None = None) -> libvirt.virConnect:
     return conn
 
 
-def _stale(name: str, own: bool) -> bool:
+def stale(name: str, own: bool = False) -> bool:
     """Say whether ``name`` belongs to a process that is gone, or with ``own``, to us."""
     pid = name.removeprefix(PREFIX).partition("-")[0]
     if not name.startswith(PREFIX) or not pid.isdigit():
@@ -125,10 +125,10 @@ def _stale(name: str, own: bool) -> bool:
 def sweep(conn: libvirt.virConnect, own: bool = False) -> None:
     """Remove what is left of processes that were killed before they could clean up; or our ``own``."""
     for domain in conn.listAllDomains():
-        if _stale(domain.name(), own):
+        if stale(domain.name(), own):
             discard(domain)
     for directory in RUNS.glob(f"{PREFIX}*"):
-        if _stale(directory.name, own):
+        if stale(directory.name, own):
             shutil.rmtree(directory, ignore_errors=True)
     # QEMU does not remove what guests share memory by; one that has it open does not need the name any more.
     for memory in Path("/dev/shm").glob(f"{PREFIX}*") if own else ():

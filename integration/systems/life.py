@@ -112,7 +112,7 @@ def _live(dom: libvirt.virDomain, events: connection.Events, case: Case, console
     with _booted(dom, events, console) as (guest, after):
         # It is not shut down: root may have switched off the port above the disk that it runs from.
         removed, missed = _attacked(guest)
-    reordered = any(note.startswith("a Linux guest numbers its virtio disks") for note in record["notes"])
+    reordered = any("the names vda, vdb" in note for note in record["notes"])
     return Life(qemu, before, after, refused, record["cards"], reordered, removed, removable, missed)
 
 

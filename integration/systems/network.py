@@ -30,8 +30,7 @@ _XML = """
 def _sweep(conn: libvirt.virConnect) -> None:
     """Remove the networks of processes that were killed before they could do it."""
     for network in conn.listAllNetworks():
-        pid = network.name().removeprefix(connection.PREFIX).partition("-")[0]
-        if network.name().startswith(connection.PREFIX) and not os.path.exists(f"/proc/{pid}"):
+        if connection.stale(network.name()):
             network.destroy()
 
 
