@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 suite=$1
 top=$PWD home=$PWD/build/systems/$1
 guest=integration/systems/guest
-probe=build/guest/x86_64/initramfs.gz
+probe=build/guest/x86_64/initramfs.zst
 data_uuid=01234567-89ab-cdef-0123-456789abcdef
 
 # shellcheck source=tools/lib.sh

@@ -46,7 +46,7 @@ def write(disk: Path, image: Image, cmdline: str) -> None:
     with disk.open("wb") as empty:
         empty.truncate(_SIZE)
     config = disk.with_suffix(".grub")
-    config.write_text(f"linux /vmlinuz {cmdline}\ninitrd /initramfs.gz\nboot\n")
+    config.write_text(f"linux /vmlinuz {cmdline}\ninitrd /initramfs\nboot\n")
 
     def run(tool: str, *args: str | Path) -> None:
         subprocess.run([tool, "-i", disk, *args], check=True, capture_output=True, stdin=subprocess.DEVNULL)
@@ -56,4 +56,4 @@ def write(disk: Path, image: Image, cmdline: str) -> None:
     run("mcopy", *(loaders / name for name in _NAMES.values()), "::/EFI/BOOT")
     run("mcopy", config, "::/EFI/debian/grub.cfg")
     run("mcopy", image.packed, "::/vmlinuz")
-    run("mcopy", image.initramfs, "::/initramfs.gz")
+    run("mcopy", image.initramfs, "::/initramfs")

@@ -26,7 +26,7 @@ from integration.paths import GUEST
 
 INIT = Path(__file__).with_name("init")
 ATTACK = Path(__file__).with_name("attack.c")
-_TOOLS = "[ base64 dmesg echo grep gzip insmod mount readlink sh sleep sort tr uname usleep xxd"
+_TOOLS = "[ base64 cat dmesg echo grep gzip modprobe mount readlink sh sleep sort tr uname usleep xxd"
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,9 @@ def _compile_attack(arch: str, home: Path) -> bytes:
 def _initramfs(tree: Path, attack: bytes) -> bytes:
     """Make the initramfs of the packages unpacked below ``tree`` and of the attack program."""
     archive = cpio.Archive()
-    for name in ("bin", "dev", "proc", "sys", "modules"):
+    version = next(tree.glob("boot/vmlinuz-*")).name.removeprefix("vmlinuz-")
+    home = f"lib/modules/{version}"
+    for name in ("bin", "dev", "proc", "sys", "lib", "lib/modules", home):
         archive.directory(name)
     archive.console()
     archive.file("bin/busybox", next(tree.glob("**/bin/busybox")).read_bytes(), 0o755)
@@ -112,10 +114,8 @@ def _initramfs(tree: Path, attack: bytes) -> bytes:
         archive.link(f"bin/{tool}", "busybox")
     archive.file("bin/attack", attack, 0o755)
     archive.file("init", INIT.read_bytes(), 0o755)
-    chosen = modules.collect(tree)
-    for name, content in chosen.items():
-        archive.file(f"modules/{name}.ko", content)
-    archive.file("modules/order", "".join(f"{name}.ko\n" for name in chosen).encode())
+    for name, content in modules.collect(tree).items():
+        archive.file(f"{home}/{name}", content)
     return archive.compressed()
 
 
@@ -129,7 +129,7 @@ def image(arch: str) -> Image:
         raise KeyError(arch)
     home = GUEST / arch
     packed = home / "vmlinuz"
-    made = Image(arch, packed if ARCHES[arch].packed else home / "vmlinux", packed, home / "initramfs.gz")
+    made = Image(arch, packed if ARCHES[arch].packed else home / "vmlinux", packed, home / "initramfs.zst")
     with _locked(home):
         stamp = home / "stamp"
         if stamp.exists() and stamp.read_text() == _stamp():

@@ -1,7 +1,7 @@
-"""Which kernel modules the guest needs, in the order in which to load them.
+"""Which kernel modules the guest has, and what modprobe must know of them.
 
-Their dependencies are read from the modules themselves (the package has no modules.dep: it is made
-when a kernel is installed, and nothing is installed here).
+That is read from the modules themselves: the package has no modules.dep and no modules.alias, which depmod makes when
+a kernel is installed, and nothing is installed here.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ WANTED = (
     *("virtio_input", "virtio_crypto", "vmw_vsock_virtio_transport", "sd_mod", "ahci", "e1000", "e1000e", "igb"),
     *("8139cp", "xhci_pci", "ehci_pci", "uhci_hcd", "i6300esb"),
 )
-"""The modules that the guest loads, beside those that they depend on; missing ones are left out."""
+"""The modules that the guest may load, beside those that they depend on; missing ones are left out."""
 
-_DEPENDS = re.compile(rb"\x00depends=([^\x00]*)\x00")
 _SUFFIX = re.compile(r"\.ko(\.xz|\.gz)?$")
 
 
@@ -29,22 +28,35 @@ def _content(path: Path) -> bytes:
     return gzip.decompress(data) if path.suffix == ".gz" else data
 
 
+def _said(content: bytes, key: str) -> list[str]:
+    """Return what a module says of itself under a key of modinfo(8)."""
+    return [value.decode() for value in re.findall(rb"(?<=\0)%b=([^\0]*)\0" % key.encode(), content)]
+
+
 def collect(tree: Path) -> dict[str, bytes]:
-    """Return name and content of the wanted modules below ``tree``, each after what it depends on."""
+    """Return the files of /lib/modules/VERSION: the wanted modules below ``tree``, modules.dep and modules.alias."""
     paths = {
         _SUFFIX.sub("", path.name).replace("-", "_"): path for path in tree.rglob("*.ko*") if _SUFFIX.search(path.name)
     }
-    chosen: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
+    loaded: dict[str, list[str]] = {}
+    aliases: list[str] = []
 
-    def add(name: str) -> None:
-        if name in chosen or name not in paths:
-            return  # not in paths: built into the kernel, or not in this one at all
-        content = _content(paths[name])
-        found = _DEPENDS.search(content)
-        for other in found.group(1).decode().split(",") if found else []:
-            add(other.replace("-", "_"))
-        chosen[name] = content
+    def add(name: str) -> list[str]:
+        """Add a module, and return the files that are loaded for it, in this order."""
+        name = name.replace("-", "_")
+        if name not in paths:
+            return []  # built into the kernel, or not in this one at all
+        if name not in loaded:
+            content = files[f"{name}.ko"] = _content(paths[name])
+            below = [file for said in _said(content, "depends") for other in said.split(",") for file in add(other)]
+            loaded[name] = [*dict.fromkeys(below), f"{name}.ko"]
+            aliases.extend(f"alias {alias} {name}\n" for alias in _said(content, "alias"))
+        return loaded[name]
 
     for name in WANTED:
         add(name)
-    return chosen
+    # modprobe loads what stands behind the colon from the last one on
+    lines = (f"{order[-1]}: {' '.join(reversed(order[:-1]))}\n" for order in loaded.values())
+    files["modules.dep"], files["modules.alias"] = "".join(lines).encode(), "".join(aliases).encode()
+    return files
