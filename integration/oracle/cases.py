@@ -117,13 +117,17 @@ def directory(name: str, extension: str = ".verdicts") -> list[Case]:
     return [load(path, extension) for path in sorted((DATA / name).glob("*.xml"))]
 
 
-def booted_facts() -> list[Case]:
-    """Return the facts that a guest is booted for: a choice of them but for "make nightly".
+def booted(name: str) -> list[Case]:
+    """Return the facts, or the settings, that a guest is booted for: a choice of them but for "make nightly".
 
     The attacks on registers are made on all of them without a guest (test_noise.py). What is chosen has each machine,
-    and where the guest's kernel, its drivers and ACPI make a difference.
+    and each attack, by the guest's kernel and past it.
     """
-    return [case for case in directory("facts") if NIGHTLY or case.name.removeprefix("facts/") in _BOOTED]
+    return [case for case in directory(name) if NIGHTLY or case.name.removeprefix(f"{name}/") in _BOOTED[name]]
 
 
-_BOOTED = "pc pc-kernel-without-acpi pc-slot-1 q35 q35-6.0 q35-native-no-drivers q35-no-acpi virt".split()
+_BOOTED = {
+    "facts": "pc-kernel-without-acpi q35 q35-native-no-drivers virt".split(),
+    "settings": "domain-no native-all-but-the-nic one-device pc-all-but-the-nic pc-domain-no pc-q35-6.0 topology "
+    "virt-all-but-the-nic".split(),
+}

@@ -22,7 +22,7 @@ from integration.host import connection, daemons
 from integration.host.exchanged import Exchanged
 from integration.oracle.cases import Case
 from integration.oracle.runner import Pool
-from integration.paths import BUILD
+from integration.paths import BUILD, NIGHTLY
 
 
 def pytest_configure() -> None:
@@ -85,8 +85,11 @@ def _group(item: pytest.Item) -> str | None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what boots a guest, and say which tests one worker must do: those that share a guest or a daemon."""
+    if late := [] if NIGHTLY else [item for item in items if item.get_closest_marker("nightly")]:
+        config.hook.pytest_deselected(items=late)
+        items[:] = [item for item in items if item not in late]
     for item in items:
         if "events" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.guest)

@@ -16,27 +16,22 @@ from integration.domains.layout import Layout
 from integration.guest.boot import boot
 from integration.host import connection
 from integration.oracle import compare
-from integration.oracle.cases import Case, booted_facts, directory
+from integration.oracle.cases import Case, booted, directory
 from integration.oracle.rules import stays
 from integration.oracle.runner import Pool
 from integration.oracle.verdict import ATTEMPTS, attack
-from integration.paths import NIGHTLY
 from integration.tests.refused import refused
 
-CASES = booted_facts()
+CASES = booted("facts")
 NAMED = {case.name.removeprefix("facts/"): case for case in directory("facts")}
 
-# What happened to a guest before the attack changes nothing. "make check" has a choice.
+# What happened to a guest before the attack changes nothing.
 HISTORIES = ("reset", "restore")
 CANNOT_SAVE = connection.version(connection.emulator("x86_64")) >= (11, 0)
 """libvirt 11.3.0 saves no guest of these QEMUs: they do not know migrate's parameter "detach" any more."""
 UNKNOWN = {"facts/virt-ged"} if connection.version(connection.emulator("aarch64")) < (10, 1) else set()
 """Guests that this QEMU does not have."""
-AGED = [
-    case
-    for name, case in NAMED.items()
-    if name in ("q35-6.0-on", "pc-root-off") or (NIGHTLY and case.name not in UNKNOWN)
-]
+AGED = [case for case in NAMED.values() if case.name not in UNKNOWN]
 
 NATIVE = {"facts/q35-6.0", "facts/q35-native", "facts/q35-native-no-drivers"}
 """Without ACPI PCI hotplug, which libvirt turns on in a domain that says no."""
@@ -61,6 +56,7 @@ def test_who_can_be_unplugged(case: Case, pool: Pool) -> None:
     compare.assert_matches(pool.result(case), case)
 
 
+@pytest.mark.nightly("test_noise.py: test_random_domains")
 @pytest.mark.parametrize(
     "case", [case.after(history) for case in AGED for history in HISTORIES], ids=lambda case: case.name
 )

@@ -37,7 +37,14 @@ _DOMAIN = f"""
 _ENTRY = "Boot000".encode("utf-16-le")
 
 
-@pytest.mark.parametrize("case", directory("firmware"), ids=lambda case: case.name)
+_NIGHTLY = pytest.mark.nightly("the same devices: firmware/secure-boot")
+_CASES = [
+    pytest.param(case, marks=[_NIGHTLY] * (case.name == "firmware/plain"), id=case.name)
+    for case in directory("firmware")
+]
+
+
+@pytest.mark.parametrize("case", _CASES)
 def test_boots_from_a_shared_slot(case: Case, pool: Pool) -> None:
     """Of 60 devices, one is the disk to boot from, in a shared slot; the guest sees all and ejects none."""
     result = pool.result(case)
@@ -46,6 +53,7 @@ def test_boots_from_a_shared_slot(case: Case, pool: Pool) -> None:
     compare.assert_matches(result, case)
 
 
+@pytest.mark.nightly("test_boots_from_a_shared_slot; what is new is the firmware's")
 def test_existing_nvram(events: connection.Events) -> None:
     """Firmware whose variables tell of a disk behind a port finds it on the root bus, where the setting put it."""
     with scratch("nvram") as (_, directory), open(_VARIABLES, "rb") as template:

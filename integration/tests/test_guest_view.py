@@ -9,14 +9,14 @@ from __future__ import annotations
 import pytest
 
 from integration.domains.pci import Address, hotplug_capable
-from integration.oracle.cases import Case, booted_facts, directory
+from integration.oracle.cases import Case, booted, directory
 from integration.oracle.runner import Pool
 
-SETTINGS = directory("settings")
+SETTINGS = booted("settings")
 PORTS = ("-root-port", "-downstream-port")
 WITH_PORTS = [
     case
-    for case in (*booted_facts(), *SETTINGS)
+    for case in (*booted("facts"), *SETTINGS)
     # virt-ged is for the newest QEMUs alone.
     if case.name != "facts/virt-ged" and any(line.bus.partition("/")[0].endswith(PORTS) for line in case.expected)
 ]

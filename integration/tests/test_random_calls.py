@@ -98,6 +98,7 @@ def outcomes() -> Iterator[Counter[str]]:
         assert [name for name, share in shares.items() if counted[name] < share * counted.total()] == [], counted
 
 
+@pytest.mark.sanitized
 @pytest.mark.timeout(7200 if NIGHTLY else 900)
 @examples("RANDOM_CALLS", usual=150, nightly=5000)
 @given(partial=domains(), changes=calls())

@@ -30,7 +30,8 @@ def _number(index: int) -> int:
 
 
 @pytest.mark.guest
-@pytest.mark.parametrize("number", [_number(index) for index in range(10 if NIGHTLY else 1)])
+@pytest.mark.nightly("test_noise.py: test_random_domains")
+@pytest.mark.parametrize("number", [_number(index) for index in range(10)])
 def test_attacked(place: Definition, pool: Pool, number: int) -> None:
     """Root removes no protected device, and every device with hotplug='yes' that it sees."""
     domain, _ = stand_in(made_up(place, number, _MOST))

@@ -6,12 +6,12 @@ import pytest
 
 from integration.host import connection
 from integration.oracle import compare
-from integration.oracle.cases import Case, directory
+from integration.oracle.cases import Case, booted, directory
 from integration.oracle.runner import Pool
 from integration.tests.refused import refused
 
 
-@pytest.mark.parametrize("case", directory("settings"), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", booted("settings"), ids=lambda case: case.name)
 def test_who_can_be_unplugged(case: Case, pool: Pool) -> None:
     """The guest sees every device, and can unplug those that it may and no other."""
     compare.assert_matches(pool.result(case), case)

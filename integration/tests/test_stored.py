@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import libvirt
+import pytest
 
 from integration.domains import definitions
 from integration.domains.definitions import Definition
@@ -12,11 +13,9 @@ from integration.domains.snippets import NO, PC, YES, addresses, append, domain,
 from integration.oracle import compare, rules
 from integration.oracle.cases import Case, Expected
 from integration.oracle.runner import Pool
-from integration.paths import NIGHTLY
 from integration.tests.refused import refused
 
-_MANY, _MORE = (200, 16) if NIGHTLY else (100, 8)
-"""Devices; test_placement.py has 200, which take minutes to boot under TCG."""
+_MANY, _MORE = 200, 16
 
 
 def _case(name: str, xml: str, machine: str, answers: dict[str, tuple[str, str]]) -> Case:
@@ -25,6 +24,7 @@ def _case(name: str, xml: str, machine: str, answers: dict[str, tuple[str, str]]
     return Case(f"stored/{name}", definitions.anonymous(xml), "x86_64", machine, expected)
 
 
+@pytest.mark.nightly("test_placement.py has as many; test_functions_lost_from_shared_slots boots 60")
 def test_many_and_some_more(place: Definition, pool: Pool) -> None:
     """Many protected devices, and removable ones added later: the guest sees all, and ejects only the latter."""
     numbers = range(_MANY), range(_MANY, _MANY + _MORE)

@@ -14,6 +14,8 @@ from integration.domains.snippets import ALL_OFF, MEMORY, cut, domain
 from integration.oracle.rules import assert_placed
 from integration.tests.refused import refused
 
+pytestmark = pytest.mark.sanitized
+
 _CASES = [
     pytest.param(machine, name, id=f"{machine}-{name}")
     for machine in MACHINES
