@@ -111,6 +111,15 @@ def give_disks(domain: Element, home: Path) -> None:
             SubElement(disk, "source", file=str(path))
 
 
+def give_console(domain: Element, home: Path) -> Path:
+    """Give a whole domain a serial console that can be written to, and return the file in ``home`` that keeps it."""
+    log = home / "console.log"
+    serial = SubElement(within(domain, "devices"), "serial", type="pty")
+    SubElement(serial, "log", file=str(log), append="on")
+    SubElement(serial, "target", port="0")
+    return log
+
+
 def text(domain: Element) -> str:
     """Write a domain as text."""
     return ElementTree.tostring(domain, encoding="unicode")

@@ -54,9 +54,8 @@ def _make_bootable(domain: Element, image: Image, directory: Path) -> Path:
     if given is not None:
         line = f"{line} {given.text}"
         system.remove(given)
-    devices = domxml.within(domain, "devices")
     loaded = False
-    for disk in devices.findall("disk[boot]"):
+    for disk in domxml.within(domain, "devices").findall("disk[boot]"):
         if disk.find("source") is None and disk.get("type") == "file":
             path = directory / "boot.raw"
             bootdisk.write(path, image, line)
@@ -70,11 +69,7 @@ def _make_bootable(domain: Element, image: Image, directory: Path) -> Path:
     nvram = system.find("nvram")
     if nvram is not None and not nvram.text:
         nvram.text = str(directory / "nvram.fd")
-    log = directory / "console.log"
-    serial = SubElement(devices, "serial", type="pty")
-    SubElement(serial, "log", file=str(log), append="on")
-    SubElement(serial, "target", port="0")
-    return log
+    return domxml.give_console(domain, directory)
 
 
 def bootable_machine(events: connection.Events, arch: str = "x86_64", kind: str = "q35") -> Machine:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree.ElementTree import Element, SubElement
+from xml.etree.ElementTree import SubElement
 
 from integration.domains import domxml
 from integration.domains.domxml import Machine
@@ -79,21 +79,12 @@ def domain(case: Case, name: str, machine: Machine, disks: dict[str, Path], home
     memory = whole.find("memory")
     assert memory is not None
     memory.text = str(_MEMORY_MIB)
-    devices = whole.find("devices")
-    assert devices is not None
-    for disk in devices.findall("disk"):
+    for disk in domxml.within(whole, "devices").findall("disk"):
         serial = disk.findtext("serial", "")
         if disk.find("source") is None and serial in disks:
             SubElement(disk, "source", file=str(overlay(disks[serial], home / f"{serial}.qcow2")))
     nvram = whole.find("os/nvram")
     if nvram is not None:
         nvram.text = str(home / "nvram.fd")
-    return _with_console(whole, devices, home / "console.log")
-
-
-def _with_console(whole: Element, devices: Element, log: Path) -> tuple[str, Path]:
-    """Give a domain a serial console that can be written to, and keep what it says in ``log``."""
-    serial = SubElement(devices, "serial", type="pty")
-    SubElement(serial, "log", file=str(log), append="on")
-    SubElement(serial, "target", port="0")
-    return domxml.text(whole), log
+    console = domxml.give_console(whole, home)
+    return domxml.text(whole), console
