@@ -11,6 +11,8 @@ refused without.
 those that it knows.
 
 ``only SUITE``: the only system that it is run with.
+
+``letters``: virtio disks get other letters, vda and so on.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ class Case:
     names: dict[tuple[str, str], tuple[str, str]]
     """by QEMU's version and MAC the old and the new name, where the tool does not know them"""
     suites: tuple[str, ...]
+    reordered: bool
+    """virtio disks get other letters"""
 
     @property
     def kind(self) -> tuple[str, str]:
@@ -54,6 +58,7 @@ def _load(path: Path) -> Case:
     words: tuple[str, ...] = ("no",)
     names: dict[tuple[str, str], tuple[str, str]] = {}
     suites: tuple[str, ...] = SUITES
+    reordered = False
     beside = path.with_suffix(".case")
     for line in beside.read_text().splitlines() if beside.exists() else ():
         match line.split():
@@ -63,9 +68,11 @@ def _load(path: Path) -> Case:
                 names[qemu, mac] = (old, new)
             case ["only", *rest]:
                 suites = tuple(rest)
+            case ["letters"]:
+                reordered = True
             case _:
                 raise ValueError(f"{beside}: {line}")
-    return Case(path.stem, path.read_text(), words, names, suites)
+    return Case(path.stem, path.read_text(), words, names, suites, reordered)
 
 
 def cases() -> list[Case]:

@@ -48,7 +48,7 @@ def _fine(life: Life, case: Case) -> None:
         assert system.netboot == case.netboot
         assert system.cards[_CONFIGURED].address
     assert life.after.mounts == life.before.mounts
-    assert life.reordered == (life.after.disks != life.before.disks)
+    assert life.reordered == case.reordered == (life.after.disks != life.before.disks)
     assert [mount.serial for mount in life.after.mounts.values()] == ["disk", "disk", "data"]
     assert life.missed == []
     assert life.removed == life.removable
