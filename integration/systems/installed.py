@@ -12,16 +12,18 @@ SUITES = ("bookworm", "trixie")
 """Debian 12 and 13, by the names of their suites."""
 
 
-def installed(suite: str) -> dict[str, Path]:
+def installed(suite: str, arch: str) -> dict[str, Path]:
     """Return the disks of a system by the serial numbers that cases give them, and ``netboot``, the boot program.
 
     They are made now if they are missing or old.
     Raises subprocess.CalledProcessError, after the script has said why.
     """
-    image("x86_64")
-    command: list[str | Path] = [ROOT / "tools/system.sh", suite]
+    # The programs of x86_64's system make the others.
+    for each in {"x86_64", arch}:
+        image(each)
+    command: list[str | Path] = [ROOT / "tools/system.sh", suite, arch]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    home = BUILD / "systems" / suite
+    home = BUILD / "systems" / f"{suite}-{arch}"
     return {"disk": home / "disk.raw", "data": home / "data.raw", "netboot": home / "netboot.0"}
 
 

@@ -61,5 +61,5 @@ _CASES = [pytest.param(case, suite, id=f"{case.name}-{suite}") for case in cases
 def test_converted(events: connection.Events, case: Case, suite: str) -> None:
     """A system keeps its disks and its network, its cards have the names that were said, and root removes nothing."""
     arch, kind = case.kind
-    with lived(events, case, bootable_machine(events, arch, kind), installed(suite)) as life:
+    with lived(events, case, bootable_machine(events, arch, kind), installed(suite, arch)) as life:
         _fine(life, case)
