@@ -44,8 +44,8 @@ def _device_clashes(device: Element, wanted: Layout, layout: Layout, off: bool) 
     setting = device.get("hotplug") or wanted.default
     kind = kind_of(device)
     built_in = device.get("type") == "sata" and device.get("index") == "0" and not pc
-    # libvirt puts a USB2 set on the root bus alone
-    rooted = off and (device.get("model") or "").startswith("ich9-")
+    # libvirt puts a USB2 set, and PIIX's USB, on the root bus alone
+    rooted = off and (device.get("model") or "").startswith(("ich9-", "piix3-"))
     fixed = built_in or rooted or (kind is not None and "fixed" in kind.special)
     if setting == "yes" and fixed:
         return True
