@@ -56,4 +56,4 @@ def write(disk: Path, image: Image, cmdline: str) -> None:
     run("mcopy", *(loaders / name for name in _NAMES.values()), "::/EFI/BOOT")
     run("mcopy", config, "::/EFI/debian/grub.cfg")
     run("mcopy", image.packed, "::/vmlinuz")
-    run("mcopy", image.initramfs, "::/initramfs")
+    run("mcopy", image.signed, "::/initramfs")

@@ -36,9 +36,12 @@ class Image:
     arch: str
     kernel: Path
     """what boots fastest: on x86_64 the ELF file that is packed in Debian's vmlinuz"""
+    initramfs: Path
+    """as it boots fastest: not packed, and its modules have no signature to verify"""
     packed: Path
     """Debian's vmlinuz, which boot loaders and machine types up to 3.1 need"""
-    initramfs: Path
+    signed: Path
+    """the packed initramfs for boot loaders; Secure Boot needs its modules' signatures"""
 
 
 def _say(text: str) -> None:
@@ -101,7 +104,7 @@ def _compile_attack(arch: str, home: Path) -> bytes:
     return program.read_bytes()
 
 
-def _initramfs(tree: Path, attack: bytes) -> bytes:
+def _initramfs(tree: Path, attack: bytes, signed: bool) -> bytes:
     """Make the initramfs of the packages unpacked below ``tree`` and of the attack program."""
     archive = cpio.Archive()
     version = next(tree.glob("boot/vmlinuz-*")).name.removeprefix("vmlinuz-")
@@ -115,8 +118,8 @@ def _initramfs(tree: Path, attack: bytes) -> bytes:
     archive.file("bin/attack", attack, 0o755)
     archive.file("init", INIT.read_bytes(), 0o755)
     for name, content in modules.collect(tree).items():
-        archive.file(f"{home}/{name}", content)
-    return archive.compressed()
+        archive.file(f"{home}/{name}", content if signed else modules.unsigned(content))
+    return archive.whole()
 
 
 def image(arch: str) -> Image:
@@ -129,7 +132,8 @@ def image(arch: str) -> Image:
         raise KeyError(arch)
     home = GUEST / arch
     packed = home / "vmlinuz"
-    made = Image(arch, packed if ARCHES[arch].packed else home / "vmlinux", packed, home / "initramfs.zst")
+    kernel = packed if ARCHES[arch].packed else home / "vmlinux"
+    made = Image(arch, kernel, home / "initramfs", packed, home / "initramfs.zst")
     with _locked(home):
         stamp = home / "stamp"
         if stamp.exists() and stamp.read_text() == _stamp():
@@ -143,7 +147,10 @@ def image(arch: str) -> Image:
         _say(f"guest: unpacking {debs[0].name}")
         for deb in debs:
             debian.unpack(deb, tree)
-        made.initramfs.write_bytes(_initramfs(tree, _compile_attack(arch, home)))
+        attack = _compile_attack(arch, home)
+        made.initramfs.write_bytes(_initramfs(tree, attack, signed=False))
+        # unpacking it with gzip would take Linux four times as long
+        made.signed.write_bytes(zstandard.compress(_initramfs(tree, attack, signed=True), 9))
         shutil.copyfile(next(tree.glob("boot/vmlinuz-*")), packed)
         if made.kernel != packed:
             made.kernel.write_bytes(_unpacked(packed.read_bytes()))

@@ -18,6 +18,7 @@ WANTED = (
 )
 """The modules that the guest may load, beside those that they depend on; missing ones are left out."""
 
+_SIGNED = b"~Module signature appended~\n"
 _SUFFIX = re.compile(r"\.ko(\.xz|\.gz)?$")
 
 
@@ -31,6 +32,14 @@ def _content(path: Path) -> bytes:
 def _said(content: bytes, key: str) -> list[str]:
     """Return what a module says of itself under a key of modinfo(8)."""
     return [value.decode() for value in re.findall(rb"(?<=\0)%b=([^\0]*)\0" % key.encode(), content)]
+
+
+def unsigned(module: bytes) -> bytes:
+    """Return a module without its signature, which ends as Linux's struct module_signature; other files as they are."""
+    if not module.endswith(_SIGNED):
+        return module
+    end = len(module) - len(_SIGNED)
+    return module[: end - 12 - int.from_bytes(module[end - 4 : end], "big")]
 
 
 def collect(tree: Path) -> dict[str, bytes]:
