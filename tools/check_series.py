@@ -121,7 +121,7 @@ def remembered(commit: str, options: list[str]) -> Results:
     env = dict(os.environ)
     env["PATH"] = f"{TOP / 'build/venv/bin'}:{env['PATH']}"
     env.setdefault("CCACHE_DIR", str(TOP / "build/ccache"))
-    env |= {"CCACHE_BASEDIR": str(WORK), "CCACHE_NOHASHDIR": "1"}
+    env |= {"CCACHE_BASEDIR": str(WORK), "CCACHE_NOHASHDIR": "1", "CCACHE_DEPEND": "1"}
     stamp = WORK / "passed" / commit
     if stamp.exists():
         print(f"  passed before: {stamp.read_text()}", flush=True)

@@ -4,7 +4,8 @@
 . tools/libvirt.version
 
 # What is compiled for one build below here is good for the others.
-export CCACHE_DIR=${CCACHE_DIR:-$PWD/build/ccache} CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+# It takes the names of headers from the compiler: to preprocess first would take a fifth more.
+export CCACHE_DIR=${CCACHE_DIR:-$PWD/build/ccache} CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 CCACHE_DEPEND=1
 
 step() { printf '[%4ds] %s\n' $SECONDS "$*"; }
 die() { printf '%s: %s\n' "$(basename "$0" .sh)" "$*" >&2; exit 1; }
