@@ -53,7 +53,7 @@ def _topology(report: Report, devices: int) -> Json:
         "buses": len({Address(0, secondary_bus(c), 0, 0) for c in report.configs.values()} | {Address(0, 0, 0, 0)}),
         "io_kib": sum(io for io, _ in sizes) >> 10,
         "memory_mib": sum(memory for _, memory in sizes) >> 20,
-        "driven": sum(bool(seen.driver) for seen in virtio),
+        "used": sum(seen.used for seen in virtio),
     }
 
 
@@ -121,11 +121,11 @@ def _times(found: Json, key: str) -> list[str]:
 def show(found: Json) -> list[str]:
     """Return the tables of times and of what the placements take up."""
     taken = [
-        [str(count), TITLES[placement], *(str(row[placement][key]) for key in _TAKEN)]
+        [str(count), TITLES[placement], *(str(row[placement].get(key, "")) for key in _TAKEN)]
         for count, row in zip(found["sizes"], found["rows"], strict=True)
         for placement in PLACEMENTS
     ]
-    titles = ["bridges", "buses", "I/O windows, KiB", "memory windows, MiB", "devices with a driver"]
+    titles = ["bridges", "buses", "I/O windows, KiB", "memory windows, MiB", "devices whose driver works"]
     bare = found["bare"]
     return [
         f"Without any device the guest takes {bare['seconds']:.2f} s, {bare['cpu_seconds']:.2f} s of processor time:"
@@ -143,7 +143,7 @@ def show(found: Json) -> list[str]:
     ]
 
 
-_TAKEN = ("bridges", "buses", "io_kib", "memory_mib", "driven")
+_TAKEN = ("bridges", "buses", "io_kib", "memory_mib", "used")
 
 
 def show_memory(found: Json) -> list[str]:

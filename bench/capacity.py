@@ -57,16 +57,16 @@ def _definable(bench: Bench, count: int, placement: str) -> str:
     return ""
 
 
-def _holds(bench: Bench, count: int, placement: str, driven: dict[int, int]) -> str:
+def _holds(bench: Bench, count: int, placement: str, used: dict[int, int]) -> str:
     """Boot a guest whose root tries to eject every slot. Return why it is not as it should be, or nothing.
 
-    ``driven`` gets the number of devices for which the guest has a driver: others it sees and cannot use.
+    ``used`` gets the number of devices whose driver works: others the guest sees and cannot use.
     """
     side = bench.side(placement)
     try:
         with boot(side.events, domain(count, placement), "capacity", bench.machine) as guest:
             guest.done(TIMEOUT)
-            driven[count] = sum(bool(seen.driver) for seen in guest.report.before.values() if seen.ident[:4] == "1af4")
+            used[count] = sum(seen.used for seen in guest.report.before.values() if seen.ident[:4] == "1af4")
             verdicts = [v for alias, v in attack(guest, timeout=TIMEOUT).items() if alias in guest.started_with]
     except (GuestError, libvirt.libvirtError) as error:
         return str(error).splitlines()[0]
@@ -96,14 +96,14 @@ def _capacity(bench: Bench, placement: str) -> Json:
         return found
     deadline = time.monotonic() + BUDGET
     good, bad = 0, definable + 1
-    driven: dict[int, int] = {}
-    boots = works(partial(_holds, driven=driven))
+    used: dict[int, int] = {}
+    boots = works(partial(_holds, used=used))
     if boots(definable):
-        return found | {"good": definable, "bad": definable + 1, "why": found["refusal"], "driven": driven[definable]}
+        return found | {"good": definable, "bad": definable + 1, "why": found["refusal"], "used": used[definable]}
     bad = definable
     while bad - good > _STEP and time.monotonic() < deadline:
         good, bad = highest(good, bad, max(_STEP, (bad - good) // 2), boots)
-    return found | {"good": good, "bad": bad, "why": reasons[bad], "driven": driven.get(good, 0)}
+    return found | {"good": good, "bad": bad, "why": reasons[bad], "used": used.get(good, 0)}
 
 
 def measure(bench: Bench) -> Json:
@@ -117,15 +117,15 @@ def show(found: Json) -> list[str]:
     for placement, title in TITLES.items():
         of = found[placement]
         if "good" in of:
-            driven = str(of.get("driven", ""))
-            rows.append([title, str(of["definable"]), str(of["good"]), driven, f"{of['bad']}: {of['why']}"])
+            used = str(of.get("used", ""))
+            rows.append([title, str(of["definable"]), str(of["good"]), used, f"{of['bad']}: {of['why']}"])
         else:
             rows.append([title, str(of["definable"]), "not tried", "", of["refusal"]])
     head = [
         "placement",
         "can be defined",
         "booted, none unpluggable",
-        "of these with a driver",
+        "of these with a driver that works",
         "the next that was tried",
     ]
     lines = table(head, rows)

@@ -19,6 +19,8 @@ class Seen:
     kind: int
     """the class code, 24 bits"""
     driver: str
+    used: bool
+    """the driver works; of a virtio device that of what it is, not just virtio-pci"""
     index: str
     """acpi_index, which Linux names network devices by"""
     path: str
@@ -29,7 +31,8 @@ class Seen:
         """Read the values of a line "@@ pci"."""
         ident = f"{values['vendor']}:{values['device']}"
         kind = int(values["class"], 16)
-        return cls(Address.parse(values["addr"]), ident, kind, values["driver"], values["index"], values["path"])
+        used = values["used"] == "yes"
+        return cls(Address.parse(values["addr"]), ident, kind, values["driver"], used, values["index"], values["path"])
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,13 @@ def test_noise_is_passed_over() -> None:
 
 def test_devices() -> None:
     """A device is read for the look that it was seen in; a dash is nothing."""
-    line = "@@ pci when={} addr=0000:01:00.0 vendor=1af4 device=1041 class=020000 driver=virtio-pci index=- path=-"
-    report = fed(line.format("before"), line.format("after"), "@@ listed when=before")
-    assert report.before == report.after
+    line = (
+        "@@ pci when={} addr=0000:01:00.0 vendor=1af4 device=1041 class=020000 driver=virtio-pci used={} index=- path=-"
+    )
+    report = fed(line.format("before", "yes"), line.format("after", "no"), "@@ listed when=before")
+    assert report.before.keys() == report.after.keys()
     seen = report.before[SLOT]
+    assert (seen.used, report.after[SLOT].used) == (True, False)
     assert (seen.ident, seen.kind, seen.driver, seen.index, seen.path) == ("1af4:1041", 0x020000, "virtio-pci", "", "")
     assert report.reached == {"before"}
 
