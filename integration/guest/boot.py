@@ -37,10 +37,9 @@ def _cmdline(arch: str) -> str:
     """Return the guest's kernel command line."""
     # Later kernels of Debian take a new DIMM into use, and then do not give it back.
     memory = "memhp_default_state=offline"
-    # The kernel's tests of its ciphers and of its own pages take a fifth of the time.
-    faster = "cryptomgr.notests rodata=off"
-    given = f"{memory} {faster} {ARCHES[arch].cmdline}"
-    return f"console={ARCHES[arch].console} quiet loglevel=1 panic=-1 iomem=relaxed {given}"
+    # The kernel's tests of its ciphers and of its own pages are two fifths of the instructions of its boot.
+    faster = "cryptomgr.notests rodata=off quiet loglevel=1"
+    return f"console={ARCHES[arch].console} {faster} panic=-1 iomem=relaxed {memory} {ARCHES[arch].cmdline}"
 
 
 def _make_bootable(domain: Element, image: Image, directory: Path) -> Path:

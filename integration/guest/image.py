@@ -104,8 +104,8 @@ def _compile_attack(arch: str, home: Path) -> bytes:
     return program.read_bytes()
 
 
-def _initramfs(tree: Path, attack: bytes, signed: bool) -> bytes:
-    """Make the initramfs of the packages unpacked below ``tree`` and of the attack program."""
+def _initramfs(tree: Path, attack: bytes, kernel_modules: dict[str, bytes]) -> bytes:
+    """Make the initramfs of the packages unpacked below ``tree``, of the attack program and what modprobe needs."""
     archive = cpio.Archive()
     version = next(tree.glob("boot/vmlinuz-*")).name.removeprefix("vmlinuz-")
     home = f"lib/modules/{version}"
@@ -117,8 +117,8 @@ def _initramfs(tree: Path, attack: bytes, signed: bool) -> bytes:
         archive.link(f"bin/{tool}", "busybox")
     archive.file("bin/attack", attack, 0o755)
     archive.file("init", INIT.read_bytes(), 0o755)
-    for name, content in modules.collect(tree).items():
-        archive.file(f"{home}/{name}", content if signed else modules.unsigned(content))
+    for name, content in kernel_modules.items():
+        archive.file(f"{home}/{name}", content)
     return archive.whole()
 
 
@@ -148,9 +148,11 @@ def image(arch: str) -> Image:
         for deb in debs:
             debian.unpack(deb, tree)
         attack = _compile_attack(arch, home)
-        made.initramfs.write_bytes(_initramfs(tree, attack, signed=False))
+        signed = modules.collect(tree)
+        unsigned = {name: modules.unsigned(content) for name, content in signed.items()}
+        made.initramfs.write_bytes(_initramfs(tree, attack, unsigned))
         # unpacking it with gzip would take Linux four times as long
-        made.signed.write_bytes(zstandard.compress(_initramfs(tree, attack, signed=True), 9))
+        made.signed.write_bytes(zstandard.compress(_initramfs(tree, attack, signed), 9))
         shutil.copyfile(next(tree.glob("boot/vmlinuz-*")), packed)
         if made.kernel != packed:
             made.kernel.write_bytes(_unpacked(packed.read_bytes()))
