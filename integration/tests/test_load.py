@@ -23,7 +23,7 @@ from integration.paths import NIGHTLY
 from integration.tests.refused import refused
 
 _DOMAINS, _CLIENTS = (50, 8) if NIGHTLY else (20, 8)
-_ROUNDS = 5000 if NIGHTLY else 400
+_ROUNDS = 5000 if NIGHTLY else 1000
 _LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
 _PORT = "<controller type='pci' model='pcie-root-port'/>"
 _GUEST = domain(
