@@ -301,6 +301,9 @@ def _environment(host: Host, daemon: str, build: str) -> dict[str, str]:
     # Where clients and tests write what they do not have to.
     env["XDG_CACHE_HOME"] = str(host.cache)
     env["PYTEST_DEBUG_TEMPROOT"] = str(BUILD)
+    # pytest's workers would each compile all modules and rewrite all assertions.
+    env["PYTHONPYCACHEPREFIX"] = str(BUILD / "pycache")
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     mode = "system" if SYSTEM else "session"
     env["LIBVIRT_DEFAULT_URI"] = f"qemu+unix:///{mode}?socket={host.address(daemon)}"
     if build.startswith("stock"):
