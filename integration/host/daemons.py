@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,11 @@ _IDLE = 30
 
 _LIMIT = 60
 """Seconds that a daemon may take to start or to end; libvirt itself gives it 30 to end in order."""
+
+_HANGING = ("virtnodedevd", "libvirtd")
+"""These of libvirt 11.3.0 at times use up their 30: they hold a lock that the thread they wait for needs."""
+_PATIENCE = 5
+"""Seconds after which such a one is killed."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 """From linux/prctl.h."""
@@ -72,7 +77,6 @@ _FEWER_QUESTIONS = """\
 # time of a start. Such a guest is tainted ("custom-hypervisor-feature"). What is measured starts as anywhere.
 capability_filters = [ "cpu-unavailable-features" ]
 """
-
 
 
 @dataclass(frozen=True)
@@ -268,17 +272,23 @@ def stop(*hosts: Host, companions: bool = True) -> None:
                     daemons[os.pidfd_open(_peer(connection))] = daemon
     for process in daemons:
         signal.pidfd_send_signal(process, signal.SIGTERM)
-    # One that hangs while it ends gives up by itself after 30 seconds: virtnodedevd of libvirt 11.3.0 holds a lock that
-    # the thread it waits for may need.
-    deadline = time.monotonic() + _LIMIT
-    up = list(daemons)
-    while up and (left := deadline - time.monotonic()) > 0:
-        ended = select.select(up, [], [], left)[0]
-        up = [process for process in up if process not in ended]
+    for process in _up([process for process, name in daemons.items() if name in _HANGING], _PATIENCE):
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+    up = _up(daemons, _LIMIT)
     for process in up:
         signal.pidfd_send_signal(process, signal.SIGKILL)
     if up:
         _die(f"did not end within {_LIMIT} s, and were killed: {', '.join(daemons[process] for process in up)}")
+
+
+def _up(processes: Iterable[int], seconds: float) -> list[int]:
+    """Wait for processes to end, and return those which have not after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    up = list(processes)
+    while up and (left := deadline - time.monotonic()) > 0:
+        ended = select.select(up, [], [], left)[0]
+        up = [process for process in up if process not in ended]
+    return up
 
 
 def _variable(emulator: str) -> str:
@@ -363,9 +373,13 @@ def resident(process: int) -> int:
 
 def end(conn: libvirt.virConnect, how: signal.Signals = signal.SIGTERM) -> None:
     """End the daemon behind a connection, and only that one; guests run on."""
-    victim = os.pidfd_open(pid(conn))
+    process = pid(conn)
+    victim = os.pidfd_open(process)
+    name = Path(os.readlink(f"/proc/{process}/exe")).name
     signal.pidfd_send_signal(victim, how)
-    assert select.select([victim], [], [], _LIMIT)[0], f"the daemon goes on in spite of {how.name}"
+    if name in _HANGING and _up([victim], _PATIENCE):
+        signal.pidfd_send_signal(victim, signal.SIGKILL)
+    assert not _up([victim], _LIMIT), f"the daemon goes on in spite of {how.name}"
     os.close(victim)
 
 
