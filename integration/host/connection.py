@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -132,8 +133,9 @@ def sweep(conn: libvirt.virConnect, own: bool = False) -> None:
             shutil.rmtree(directory, ignore_errors=True)
     # QEMU does not remove what guests share memory by; one that has it open does not need the name any more.
     for memory in Path("/dev/shm").glob(f"{PREFIX}*") if own else ():
-        if memory.stat().st_uid == os.geteuid():
-            memory.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another worker does the same
+            if memory.stat().st_uid == os.geteuid():
+                memory.unlink()
 
 
 def discard(domain: libvirt.virDomain) -> None:
