@@ -42,16 +42,16 @@ def _cmdline(arch: str) -> str:
     return f"console={ARCHES[arch].console} {faster} panic=-1 iomem=relaxed {memory} {ARCHES[arch].cmdline}"
 
 
-def _make_bootable(domain: Element, image: Image, directory: Path) -> Path:
+def _make_bootable(domain: Element, image: Image, directory: Path, more: str) -> Path:
     """Let a whole domain boot the guest, and return the console's file.
 
-    What the domain's own ``<cmdline>`` says is added to the kernel's command line.
+    What the domain's own ``<cmdline>`` says is added to the kernel's command line, and ``more``.
     Disks without a source get an empty one in ``directory``, which must exist. If one of them has a ``<boot>``, the
     guest is on it, for UEFI firmware; otherwise QEMU loads the kernel itself.
     The file of an ``<nvram>`` without one is in ``directory``, too.
     """
     system = domxml.within(domain, "os")
-    line = _cmdline(image.arch)
+    line = f"{_cmdline(image.arch)}{more}"
     given = system.find("cmdline")
     if given is not None:
         line = f"{line} {given.text}"
@@ -95,21 +95,21 @@ def boot(
     label: str,
     machine: Machine | None = None,
     defined: bool = False,
+    drivers: bool = True,
 ) -> Iterator[Guest]:
     """Run a guest made of a partial domain XML, on the connection of ``events``.
 
     The machine is the one that the XML states, with its best accelerator, unless another one is given. ``DIRECTORY`` in
     the XML is the directory of its files. With ``defined`` the domain is defined, and may be saved, stopped, started
-    again, and migrated.
+    again, and migrated. Without ``drivers`` the guest loads none.
     However the block ends, the guest's ``domain``, which may be another object by then, is destroyed and undefined, and
     its files are removed. Should this process be killed, the daemon destroys a guest that is not defined, and sweep()
     removes one that is.
     """
     machine = machine or bootable_machine(events, *domxml.arch_and_machine(partial))
-    boots = image(machine.arch)
     with scratch(label) as (name, directory):
         whole = domxml.complete(partial.replace("DIRECTORY", str(directory)), name, machine)
-        console = _make_bootable(whole, boots, directory)
+        console = _make_bootable(whole, image(machine.arch), directory, "" if drivers else " drivers=no")
         xml = domxml.text(whole)
         if defined:
             domain = events.conn.defineXMLFlags(xml)

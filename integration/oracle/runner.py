@@ -16,6 +16,7 @@ from integration.host import connection
 from integration.oracle import acpi
 from integration.oracle.cases import Case
 from integration.oracle.verdict import Verdict, attack
+from integration.paths import NIGHTLY
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ class Pool:
     def _run(self, case: Case) -> Result:
         with ExitStack() as busy:
             busy.enter_context(self._cores)
-            with boot(self._events, case.xml, case.name.replace("/", "-"), defined=bool(case.history)) as guest:
+            # To load drivers takes a guest as long as to boot, and QEMU removes a device with one or without.
+            label, defined = case.name.replace("/", "-"), bool(case.history)
+            with boot(self._events, case.xml, label, defined=defined, drivers=NIGHTLY) as guest:
                 report = guest.done()
                 if case.history == "reset":
                     report = guest.reset()
