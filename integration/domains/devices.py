@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -82,6 +82,7 @@ class Device:
         text = self.pattern.replace("{number}", str(number)).replace("{letters}", letters)
         return list(ElementTree.fromstring(f"<devices>{text}</devices>"))
 
+    @lru_cache(10000)  # noqa: B019 - the few kinds are kept anyway
     def xml(self, number: int, setting: str = "", more: str = "") -> str:
         """Return its XML: with hotplug=``setting`` if that is not empty, and ``more`` (an address, an alias) inside."""
         written = ""

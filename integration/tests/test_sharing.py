@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from functools import cache
 
 import libvirt
 import pytest
 
+from integration.domains import definitions
 from integration.domains.definitions import Definition
 from integration.domains.devices import MACHINES, all_devices
 from integration.domains.layout import Device, Layout
@@ -20,6 +22,8 @@ from integration.domains.slots import beside_a_device, ports, unseen, used
 from integration.domains.snippets import YES, addresses, append, domain, hostdev, nic, rng
 from integration.oracle.rules import assert_placed
 from integration.tests.refused import refused
+
+_Kept = Callable[[str], frozenset[int]]
 
 _MOST = 200
 """Protected devices for which there is room in any case."""
@@ -47,18 +51,25 @@ def _free(layout: Layout, kept: frozenset[int]) -> int:
     return len(set(range(1, 32)) - taken - kept)
 
 
-def _kept(place: Definition, machine: str) -> frozenset[int]:
-    """Return the slots that protected devices never use: those which are free when there is no room any more."""
-    xml, number = place.define(place.xml(_on(machine, domain("".join(map(rng, range(_MOST))))))), _MOST
-    while True:
-        try:
-            xml = place.define(append(xml, rng(number)))
-        except libvirt.libvirtError:
-            break
-        number += 1
-    kept = frozenset(set(range(1, 32)) - {address.slot for address in used(Layout(xml)) if address.bus == 0})
-    assert len(kept) <= 3, "there is room, and it is not used"
-    return kept
+@pytest.fixture(scope="module")
+def kept(conn: libvirt.virConnect) -> _Kept:
+    """The slots that protected devices never use: those which are free when there is no room any more."""
+
+    @cache
+    def on(machine: str) -> frozenset[int]:
+        with definitions.defined(conn, "kept") as place:
+            xml, number = place.define(place.xml(_on(machine, domain("".join(map(rng, range(_MOST))))))), _MOST
+            while True:
+                try:
+                    xml = place.define(append(xml, rng(number)))
+                except libvirt.libvirtError:
+                    break
+                number += 1
+        never = frozenset(set(range(1, 32)) - {address.slot for address in used(Layout(xml)) if address.bus == 0})
+        assert len(never) <= 3, "there is room, and it is not used"
+        return never
+
+    return on
 
 
 def _obeys(layout: Layout, kept: frozenset[int]) -> None:
@@ -79,32 +90,29 @@ def _obeys(layout: Layout, kept: frozenset[int]) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("cards", [0, 1, 5, 24, 30, _MOST], ids=lambda cards: f"{cards} cards")
 @pytest.mark.parametrize("machine", ["q35", "virt"])
-def test_network_cards_share_last(place: Definition, machine: str, cards: int) -> None:
+def test_network_cards_share_last(place: Definition, kept: _Kept, machine: str, cards: int) -> None:
     """A slot with a network card as function 0 is shared when all other slots are full, and but two are taken."""
-    kept = _kept(place, machine)
     for count in [*range(20, 60, 3), *range(60, _MOST + 1, 20), 215]:
         there = "".join(map(nic, range(min(cards, count)))) + "".join(map(rng, range(count - min(cards, count))))
         layout = assert_placed(place.define(place.xml(_on(machine, domain(there)))))
         assert sum(map(len, _slots(layout).values())) == count
-        _obeys(layout, kept)
+        _obeys(layout, kept(machine))
 
 
-def test_first_to_share(place: Definition) -> None:
+def test_first_to_share(place: Definition, kept: _Kept) -> None:
     """One device more than there are slots of their own shares with a device that is no network card."""
-    kept = _kept(place, "q35")
     for count in range(2, 60):
         layout = Layout(place.define(place.xml(domain(nic(0) + nic(1) + "".join(map(rng, range(count)))))))
         if shared := [slot for slot in _slots(layout).values() if len(slot) > 1]:
             break
     assert [[device.tag for device in slot] for slot in shared] == [["rng", "rng"]]
-    assert _free(layout, kept) == _STARTS
+    assert _free(layout, kept("q35")) == _STARTS
 
 
 @pytest.mark.parametrize("own", [1, 6, 20])
 @pytest.mark.parametrize("machine", ["q35", "virt"])
-def test_slots_are_kept_for_those_that_cannot_share(place: Definition, machine: str, own: int) -> None:
+def test_slots_are_kept_for_those_that_cannot_share(place: Definition, kept: _Kept, machine: str, own: int) -> None:
     """Devices that come first begin to share early enough for those to have slots which cannot share one."""
-    kept = _kept(place, machine)
     scsi, optional = all_devices()["scsi-virtio-scsi"], all_devices()["disk-optional"]
     last = "".join(optional.xml(number, "", f"<alias name='ua-optional{number}'/>") for number in range(1, own + 1))
     shared = 0
@@ -117,7 +125,7 @@ def test_slots_are_kept_for_those_that_cannot_share(place: Definition, machine: 
         assert len(_slots(layout)[layout.device("ua-nic0").address.slot]) == 1
         if max(map(len, _slots(layout).values())) > 1:
             shared += 1
-            assert _free(layout, kept) <= _STARTS
+            assert _free(layout, kept(machine)) <= _STARTS
     assert shared > 0
 
 
@@ -156,13 +164,12 @@ def _one_by_one(place: Definition, xml: str, devices: list[str]) -> str:
     return xml
 
 
-def test_stored_and_appended(place: Definition) -> None:
+def test_stored_and_appended(place: Definition, kept: _Kept) -> None:
     """Devices that are added to a stored domain, of all sorts, move none that is there, and share as they would."""
-    kept = _kept(place, "q35")
     xml = place.define(place.xml(domain(nic(0) + rng(0))))
     sorts: list[Callable[[int], str]] = [rng, nic, rng, rng, rng, nic, rng]
     xml = _one_by_one(place, xml, [sorts[number % 7](number) for number in range(1, 130)])
-    _obeys(assert_placed(xml), kept)
+    _obeys(assert_placed(xml), kept("q35"))
     assert place.define(xml) == xml
     slot = Layout(xml).device("ua-nic0").address.slot
     assert len(_slots(Layout(xml))[slot]) == 1, "the first card got company while others could share"
