@@ -36,7 +36,7 @@ _WRONG_SHARE = 0.4
 """The largest share that the domains may have which even stock libvirt refuses."""
 
 
-_SEEDS = range(1, 5)
+_SEEDS = range(1, 9 if NIGHTLY else 3)
 """The shares that workers have of the random domains, by the seeds of those that are always the same."""
 
 
@@ -133,7 +133,7 @@ def test_found(place: Definition, devices: str) -> None:
 @pytest.mark.parametrize("share", _SEEDS)
 def test_random_domains(place: Definition, stock: Definition, outcomes: Counter[str], share: int) -> None:
     """An accepted domain obeys its settings and is stable; a refused one is refused for a reason."""
-    whole = examples("RANDOM_DOMAINS", usual=2000, nightly=20000)
+    whole = examples("RANDOM_DOMAINS", usual=1000, nightly=20000)
 
     @seed(share if whole.derandomize else random.getrandbits(32))
     @settings(whole, max_examples=whole.max_examples // len(_SEEDS))
