@@ -36,6 +36,8 @@ from integration.oracle.verdict import attack
 from integration.paths import BUILD, DATA
 from integration.tests.refused import refused
 
+pytestmark = pytest.mark.sanitized
+
 LIVE, CONFIG = libvirt.VIR_DOMAIN_AFFECT_LIVE, libvirt.VIR_DOMAIN_AFFECT_CONFIG
 BOTH = LIVE | CONFIG
 _HOME = DATA / "live"
