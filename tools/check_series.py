@@ -22,7 +22,6 @@ from results import Results, from_junit
 TOP = series.TOP
 WORK = TOP / "build/series"
 TREE = WORK / "libvirt"
-# As deep below TREE's parent as build/libvirt is below libvirt/'s: the same relative paths, so ccache can help.
 MESON = WORK / "build/libvirt"
 
 LIMIT = 1800
@@ -144,8 +143,7 @@ def main() -> int:
     options = prepare(tip)
     total = Results()
     start = time.monotonic()
-    # From the last one down: ccache has its objects from build/libvirt, and each differs little from the one above.
-    for number in range(min(last, len(commits) - given.but_last), first - 1, -1):
+    for number in range(first, min(last, len(commits) - given.but_last) + 1):
         commit = commits[number - 1]
         subject = series.run("git", "log", "-1", "--format=%s", commit)
         print(f"[{time.monotonic() - start:5.0f} s] patch {number}/{len(commits)}: {subject}", flush=True)

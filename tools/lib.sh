@@ -3,8 +3,8 @@
 # shellcheck source=tools/libvirt.version
 . tools/libvirt.version
 
-# What is compiled for one build below here is good for the others.
-# It takes the names of headers from the compiler: to preprocess first would take a fifth more.
+# It takes the names of headers from the compiler: to preprocess first would take a fifth more. Objects of one build are not
+# another's then, as libvirt's commands to compile name the build directory (-Dabs_top_builddir).
 export CCACHE_DIR=${CCACHE_DIR:-$PWD/build/ccache} CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 CCACHE_DEPEND=1
 
 step() { printf '[%4ds] %s\n' $SECONDS "$*"; }
