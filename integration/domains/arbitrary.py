@@ -127,7 +127,7 @@ def expanders(draw: st.DrawFn) -> Topology:
 
 def _topology(draw: st.DrawFn, machine: str, of: str) -> Topology:
     if machine != "pc":
-        ways = [st.just(Topology([], ["pcie-root"])), topologies(), *[expanders()] * (of == "x86_64")]
+        ways = [st.just(Topology([], ["pcie-root"])), topologies(), *[expanders()] * (machine == "q35")]
         return draw(st.one_of(ways))
     root = f"<controller type='pci' index='0' model='pci-root'>{draw(_HOTPLUG)}</controller>"
     bridge = "<controller type='pci' index='1' model='pci-bridge'/>"
