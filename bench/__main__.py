@@ -3,8 +3,9 @@
 usage: ./run --stock --optimized --host=st ./run --optimized python3 -m bench [CASE...]     (make bench;
 CASES="define boot" for some)
 
-Without CASE all but "clone" are measured, which builds everything anew. QUICK=1 takes few and small measurements, shows
-them on the terminal and keeps nothing. What was not measured now is shown from results.json, with its date.
+Without CASE all but "clone" and "checks" are measured, which build everything anew. QUICK=1 takes few and small
+measurements, shows them on the terminal and keeps nothing. What was not measured now is shown from results.json, with
+its date.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ _CASES: dict[str, Callable[[Bench], Json]] = {
     "memory": memory.measure,
     "scale": scale.measure,
     "clone": build.measure,
+    "checks": build.measure_checks,
 }
+_ALONE = ("clone", "checks")
+"""Cases that build everything anew."""
 
 
 def _about(found: Json) -> str:
@@ -53,6 +57,7 @@ def document(results: Json) -> str:
         ("Memory of the daemon", "memory", memory.show),
         ("Many domains", "scale", scale.show),
         ("Build", "clone", build.show),
+        ("Checks, before and after", "checks", build.show_checks),
         ("Checks", "stages", build.show_stages),
         ("Checks of version 1 of the series", "stages_version_1", build.show_stages),
     ]
@@ -70,7 +75,7 @@ def main() -> int:
     """Measure what the command line asks for; 0 if all of it could be measured."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     quick = bool(os.environ.get("QUICK"))
-    wanted = sys.argv[1:] or [case for case in _CASES if case != "clone"]
+    wanted = sys.argv[1:] or [case for case in _CASES if case not in _ALONE]
     unknown = set(wanted) - set(_CASES)
     if unknown:
         print(f"bench: {', '.join(sorted(unknown))}: the cases are {', '.join(_CASES)}", file=sys.stderr)

@@ -9,6 +9,10 @@ import resource
 import shutil
 import subprocess
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from bench.setup import Bench, Json
 from bench.tables import table
@@ -31,45 +35,78 @@ def _environment() -> dict[str, str]:
     return env | ({"LIBVIRT_TARBALL": str(tarballs[0])} if tarballs else {})
 
 
-def _demo(commit: str) -> Json:
-    """Clone, run the demo in the clone of a commit with no compiler cache, and return what it said when."""
+@contextmanager
+def _clone(commit: str) -> Iterator[Path]:
+    """Return a fresh clone of a commit, without a compiler cache; its daemons end, and it is removed."""
     shutil.rmtree(_CLONE, ignore_errors=True)
-    said: list[tuple[float, str]] = []
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     try:
         subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", ROOT, _CLONE], check=True)
         subprocess.run(["git", "checkout", "--quiet", "--detach", commit], cwd=_CLONE, check=True)
-        with subprocess.Popen(
-            ["make", "demo"],
-            cwd=_CLONE,
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as demo:
-            for line in demo.stdout or ():
-                text = line.strip()
-                if not _NOISE.match(text):
-                    said.append((time.monotonic() - start, text))
-                    print(f"  {said[-1][0]:4.0f} s: {text}", flush=True)
-        if demo.returncode:
-            raise RuntimeError(f"make demo in a fresh clone ended with {demo.returncode}")
-        seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        yield _CLONE
         subprocess.run([_CLONE / "run", "--stop"], check=True, env=_environment())
     finally:
         shutil.rmtree(_CLONE, ignore_errors=True)
+
+
+def _make(clone: Path, target: str) -> tuple[int, list[tuple[float, str]]]:
+    """Make a target; return make's exit status, and what was said when, which is shown."""
+    said: list[tuple[float, str]] = []
+    start = time.monotonic()
+    with subprocess.Popen(
+        ["make", target],
+        cwd=clone,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        for line in process.stdout or ():
+            text = line.strip()
+            if not _NOISE.match(text):
+                said.append((time.monotonic() - start, text))
+                print(f"  {said[-1][0]:4.0f} s: {text}", flush=True)
+    return process.returncode, said
+
+
+def _demo(commit: str) -> Json:
+    """Run the demo in a fresh clone of a commit, and return what it said when. Raises RuntimeError if it fails."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    with _clone(commit) as clone:
+        code, said = _make(clone, "demo")
+        if code:
+            raise RuntimeError(f"make demo in a fresh clone ended with {code}")
+        seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     # Not that of the guests and daemons, which are nobody's children.
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"commit": commit, "said": said, "seconds": seconds, "processor": processor}
 
 
-def measure(_bench: Bench) -> Json:
-    """Run the demo in a fresh clone and, if BEFORE names a commit, in one of that, before."""
+def _checks(commit: str) -> Json:
+    """Build a fresh clone of a commit, and return the stages of make check there, whether tests fail or not."""
+    with _clone(commit) as clone:
+        if code := _make(clone, "build")[0]:
+            raise RuntimeError(f"make build in a fresh clone ended with {code}")
+        _make(clone, "check")
+        return {"commit": commit, "stages": json.loads((clone / STAGES.relative_to(ROOT)).read_text())}
+
+
+def _with_before(measured: Callable[[str], Json]) -> Json:
+    """Measure a commit that BEFORE names, then the present one."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True)
     other = os.environ.get("BEFORE")
-    found = {"before": _demo(other)} if other else {}
-    return _demo(commit.stdout.strip()) | found
+    found = {"before": measured(other)} if other else {}
+    return measured(commit.stdout.strip()) | found
+
+
+def measure(_bench: Bench) -> Json:
+    """Run the demo in a fresh clone and, if BEFORE names a commit, in one of that, before."""
+    return _with_before(_demo)
+
+
+def measure_checks(_bench: Bench) -> Json:
+    """Run make check in a fresh clone that is built and, if BEFORE names a commit, in one of that, before."""
+    return _with_before(_checks)
 
 
 def stages() -> Json:
@@ -89,12 +126,40 @@ def show(found: Json) -> list[str]:
     shown = table(["from a fresh clone (make demo)", "after, s"], rows)
     if other := found.get("before"):
         sums = [
-            [what, f"{other[key]:.0f}", f"{found[key]:.0f}", f"{found[key] / other[key]:.2f}"]
+            _pair(what, other[key], found[key])
             for what, key in (("until it ended, s", "seconds"), ("processor time without guests, s", "processor"))
         ]
-        names = [f"commit {one['commit'][:12]}" for one in (other, found)]
-        shown += ["", *table(["make demo in a fresh clone", *names, "ratio"], sums)]
+        shown += ["", *table(["make demo in a fresh clone", *_names(other, found), "ratio"], sums)]
     return shown
+
+
+def _pair(what: str, before: float, after: float) -> list[str]:
+    return [what, f"{before:.0f}", f"{after:.0f}", f"{after / before:.2f}"]
+
+
+def _names(*found: Json) -> list[str]:
+    return [f"commit {one['commit'][:12]}" for one in found]
+
+
+def show_checks(found: Json) -> list[str]:
+    """Return the table of the stages of make check in fresh clones that were built, the older commit first."""
+    both = [found["before"], found] if "before" in found else [found]
+    stages = dict.fromkeys(stage for one in reversed(both) for stage in one["stages"])
+    seconds = [{stage: of["seconds"] for stage, of in one["stages"].items()} for one in both]
+    rows = [[stage, *(f"{of[stage]:.0f}" if stage in of else "" for of in seconds), ""] for stage in stages]
+    sums = [sum(of.values()) for of in seconds]
+    rows.append(_pair("all", *sums) if len(sums) == 2 else ["all", f"{sums[0]:.0f}", ""])
+    rows.append(["tests", *(_line(one["stages"]) for one in both), ""])
+    return table(["make check in a built clone, s", *_names(*both), "ratio"], rows)
+
+
+def _line(stages: Json) -> str:
+    """Add up what the stages said of their tests."""
+    total: Counter[str] = Counter()
+    for of in stages.values():
+        for count, what in re.findall(r"(\d+) (\w+)", of["result"]):
+            total[what] += int(count)
+    return ", ".join(f"{count} {what}" for what, count in total.items())
 
 
 def show_stages(found: Json) -> list[str]:

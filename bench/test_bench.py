@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bench.boot import windows
+from bench.build import show_checks
 from bench.capacity import highest
 from bench.define import growth
+from bench.setup import Json
 
 _KIB, _MIB = 1 << 10, 1 << 20
 
@@ -51,3 +53,24 @@ def test_growth_is_the_exponent() -> None:
     """Twice as long for twice as many is 1, four times as long 2."""
     assert growth([1, 100, 200], [1.0, 5.0, 10.0]) == pytest.approx(1)
     assert growth([1, 100, 200], [1.0, 5.0, 20.0]) == pytest.approx(2)
+
+
+def test_checks_of_two_commits() -> None:
+    """Stages that only one of them has are shown and added up, and so are the counts of tests."""
+
+    def commit(ident: str, **stages: int) -> Json:
+        return {"commit": ident, "stages": {name: _stage(seconds) for name, seconds in stages.items()}}
+
+    def _stage(seconds: int) -> Json:
+        return {"seconds": seconds, "result": f"{seconds} passed, 1 failed"}
+
+    found = commit("b" * 40, guests=30, noise=20) | {"before": commit("a" * 40, guests=60, old=40)}
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in show_checks(found)]
+    assert rows[0] == ["make check in a built clone, s", "commit " + "a" * 12, "commit " + "b" * 12, "ratio"]
+    assert rows[2:] == [
+        ["guests", "60", "30", ""],
+        ["noise", "", "20", ""],
+        ["old", "40", "", ""],
+        ["all", "100", "50", "0.50"],
+        ["tests", "100 passed, 2 failed", "50 passed, 2 failed", ""],
+    ]
