@@ -73,7 +73,7 @@ cgroup_controllers = [ ]
 """
 
 _FEWER_QUESTIONS = """\
-# At each start libvirt would ask QEMU about some 300 features of the CPU, one by one, which takes three quarters of the
+# At each start libvirt would ask QEMU about 400 properties of the CPU, one by one, which takes three quarters of the
 # time of a start. Such a guest is tainted ("custom-hypervisor-feature"). What is measured starts as anywhere.
 capability_filters = [ "cpu-unavailable-features" ]
 """
