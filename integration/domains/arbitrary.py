@@ -112,7 +112,8 @@ def expanders(draw: st.DrawFn) -> Topology:
     made = Topology(
         ["<controller type='pci' index='0' model='pcie-root'/>", f"<controller type='pci' index='1' {expander}"],
         ["pcie-root", "pcie-expander-bus"],
-        {(0, 2)},
+        # There is no room for devices on the expander bus itself.
+        {(0, 2), *((1, slot) for slot in range(32))},
     )
     for index in range(2, draw(st.integers(2, 5)) + 1):
         bus = draw(st.sampled_from([1, 1, 0]))
