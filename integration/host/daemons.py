@@ -272,13 +272,18 @@ def stop(*hosts: Host, companions: bool = True) -> None:
                     daemons[os.pidfd_open(_peer(connection))] = daemon
     for process in daemons:
         signal.pidfd_send_signal(process, signal.SIGTERM)
-    for process in _up([process for process, name in daemons.items() if name in _HANGING], _PATIENCE):
-        signal.pidfd_send_signal(process, signal.SIGKILL)
-    up = _up(daemons, _LIMIT)
+    up = _not_ended(daemons)
     for process in up:
         signal.pidfd_send_signal(process, signal.SIGKILL)
     if up:
         _die(f"did not end within {_LIMIT} s, and were killed: {', '.join(daemons[process] for process in up)}")
+
+
+def _not_ended(daemons: dict[int, str]) -> list[int]:
+    """Wait for daemons that were told to end, given with their names, and return those which have not."""
+    for process in _up([process for process, name in daemons.items() if name in _HANGING], _PATIENCE):
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+    return _up(daemons, _LIMIT)
 
 
 def _up(processes: Iterable[int], seconds: float) -> list[int]:
@@ -377,9 +382,7 @@ def end(conn: libvirt.virConnect, how: signal.Signals = signal.SIGTERM) -> None:
     victim = os.pidfd_open(process)
     name = Path(os.readlink(f"/proc/{process}/exe")).name
     signal.pidfd_send_signal(victim, how)
-    if name in _HANGING and _up([victim], _PATIENCE):
-        signal.pidfd_send_signal(victim, signal.SIGKILL)
-    assert not _up([victim], _LIMIT), f"the daemon goes on in spite of {how.name}"
+    assert not _not_ended({victim: name}), f"the daemon goes on in spite of {how.name}"
     os.close(victim)
 
 
