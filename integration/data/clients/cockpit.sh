@@ -1,5 +1,5 @@
 # What cockpit-machines runs for "Add disk": with --update while the guest runs, without while it is off.
-virt-install --name "$GUEST" --memory 256 --import --machine q35 --osinfo detect=off,require=off \
+virt-install --name "$GUEST" --virt-type qemu --memory 256 --import --machine q35 --osinfo detect=off,require=off \
     --disk "path=$DISK,bus=virtio" --network user,model=virtio --graphics none --noautoconsole --print-xml 1 \
     --controller num_pcie_root_ports=0 --xml ./features/hotplug/@enable=no >"$XML"
 virsh define "$XML"

@@ -1,5 +1,5 @@
 # A removable device for a guest that runs: a port while it is off, the device at any time.
-virt-install --name "$GUEST" --memory 256 --import --machine q35 --osinfo detect=off,require=off \
+virt-install --name "$GUEST" --virt-type qemu --memory 256 --import --machine q35 --osinfo detect=off,require=off \
     --disk "path=$DISK,bus=virtio" --network user,model=virtio --graphics none --noautoconsole --print-xml 1 \
     --controller num_pcie_root_ports=0 --xml ./features/hotplug/@enable=no >"$XML"
 virsh define "$XML"
