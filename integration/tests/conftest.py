@@ -38,7 +38,7 @@ def pytest_report_header() -> list[str]:
 
 def pytest_xdist_auto_num_workers() -> int:
     """With "-n auto" more workers than cores, as guests settle and daemons end while nobody computes."""
-    return min(2 * (os.cpu_count() or 1), 8)
+    return min(3 * (os.cpu_count() or 1), 8)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
