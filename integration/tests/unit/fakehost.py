@@ -90,9 +90,6 @@ class Domain:
     def listAllSnapshots(self) -> list[Snapshot]:
         return self.snapshots
 
-    def snapshotNum(self) -> int:
-        return len(self.snapshots)
-
     def messages(self, _flags: int) -> list[str]:
         return self.said
 
@@ -119,8 +116,12 @@ class Host:
     def getHostname(self) -> str:
         return self.name
 
-    def listAllDomains(self) -> list[Domain]:
-        return list(self.domains)
+    def listAllDomains(self, flags: int = 0) -> list[Domain]:
+        kinds = {
+            libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE: lambda domain: bool(domain.saved),
+            libvirt.VIR_CONNECT_LIST_DOMAINS_HAS_SNAPSHOT: lambda domain: bool(domain.snapshots),
+        }
+        return [domain for domain in self.domains if not flags or kinds[flags](domain)]
 
     def getVersion(self) -> int:
         return self.version

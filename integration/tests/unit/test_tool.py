@@ -236,10 +236,11 @@ def test_comes_back(shell: Shell) -> None:
     """The check covers managed saves, snapshots, and the daemon's own warnings."""
     domain = _plain()
     old = domain.stored
+    snapshots = [Snapshot("mine", old)]
     shell.hosts[None] = Host([domain])
     shell("set", "plain", "no")
     assert shell("check") == ("", 0)
-    domain.saved, domain.snapshots = old, [Snapshot("mine", old)]
+    domain.saved, domain.snapshots = old, snapshots
     assert shell("check", "--live") == ("", 0)
     assert shell("check", "--config") == shell("check")
     (record,) = shell.json("check")["domains"]
@@ -248,6 +249,10 @@ def test_comes_back(shell: Shell) -> None:
     said = shell("set", "plain", "default")[0]
     assert "managed save" in said
     assert "snapshots" in said
+    for domain.saved, domain.snapshots, where in (old, [], "managed save"), ("", snapshots, "snapshot mine"):
+        shell("set", "plain", "no")
+        (record,) = shell.json("check")["domains"]
+        assert [row["where"] for row in record["devices"]] == [where]
     running = _plain("running")
     running.live, running.said = running.stored, ["deprecated configuration: net0 was unplugged"]
     shell.hosts[None] = Host([running])
