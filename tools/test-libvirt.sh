@@ -22,7 +22,8 @@ export MAKEFLAGS=e VC_LIST_ALWAYS_EXCLUDE_REGEX='\.(po|ico|png)$$|^subprojects/k
 # Tests that look up the user's directories must not find this machine's.
 unset LIBVIRT_DEFAULT_URI XDG_RUNTIME_DIR
 
-export PATH=$top/build/venv/bin:$PATH
+# One more than cores: a few tests sleep.
+export MESON_TESTTHREADS=$(($(nproc) + 1)) PATH=$top/build/venv/bin:$PATH
 build=$1
 shift
 rm -f "$build/meson-logs/testlog.junit.xml"
