@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Build and test libvirt after each patch of the series: every patch must stand by itself.
 
-The work is done in build/series, with one build directory that goes from patch to patch. A commit that passed with
-the present configuration is remembered there and not built again. syntax-check is about the files that the series has
-changed so far; over the whole tree, with the whole series, it is part of make check.
+The work is done in build/series, with one build directory that goes from patch to patch, from the last one down. It
+begins as a copy of what make build has built, where mounting is allowed: less is compiled then. A commit that passed
+with the present configuration is remembered there and not built again. syntax-check is about the files that the series
+has changed so far; over the whole tree, with the whole series, it is part of make check.
 """
 
 import argparse
+import functools
 import hashlib
 import os
 import re
@@ -24,13 +26,28 @@ WORK = TOP / "build/series"
 TREE = WORK / "libvirt"
 MESON = WORK / "build/libvirt"
 
+# Commands to compile name the directories: a copy is of use only where the original was.
+VIEWED = TOP / "libvirt", TOP / "build/libvirt"
+VIEW = ["unshare", "--mount", "sh", "-euc", 'mount --bind "$1" "$3"; mount --bind "$2" "$4"; shift 4; exec "$@"', "sh"]
+VIEW += map(str, (TREE, MESON, *VIEWED))
+
 LIMIT = 1800
 """Seconds that a step may take."""
+
+
+@functools.cache
+def places() -> tuple[list[str], Path, Path]:
+    """Return what commands begin with, and where they see the sources and the build."""
+    MESON.mkdir(parents=True, exist_ok=True)
+    TREE.mkdir(exist_ok=True)
+    can = all(path.exists() for path in VIEWED) and not subprocess.call([*VIEW, "true"], stderr=subprocess.DEVNULL)
+    return (VIEW, *VIEWED) if can else ([], TREE, MESON)
 
 
 def step(what: str, command: list[str | Path], log: Path, env: dict[str, str]) -> bool:
     """Run one step for a patch; say how long it took, and return whether it worked."""
     start = time.monotonic()
+    command = [*places()[0], *command]
     with log.open("ab") as output:
         try:
             code = subprocess.call(
@@ -55,13 +72,13 @@ def check_commit(commit: str, options: list[str], env: dict[str, str]) -> Result
     # po_check is the one rule that is about all files together.
     whole = "cd $(top_srcdir) && git ls-files"
     env = env | {"VC_LIST": f"$(if $(filter sc_po_check,$@),{whole},cat {changed})"}
+    _, tree, build = places()
     stages: list[tuple[str, list[str | Path]]] = [
-        ("build", ["ninja", "-C", MESON]),
-        ("test", [TOP / "tools/test-libvirt.sh", MESON]),
+        ("build", ["ninja", "-C", build]),
+        ("test", [TOP / "tools/test-libvirt.sh", build]),
     ]
     if not (MESON / "build.ninja").exists():
-        shutil.rmtree(MESON, ignore_errors=True)
-        stages.insert(0, ("configure", ["meson", "setup", MESON, TREE, *options]))
+        stages.insert(0, ("configure", ["meson", "setup", build, tree, *options]))
     ok = all(step(what, command, log, env) for what, command in stages)
     results = from_junit(testlog) if testlog.exists() else Results()
     if not ok and not results.failed:
@@ -92,13 +109,21 @@ def chosen(wanted: str, count: int) -> tuple[int, int]:
     return first, last
 
 
-def prepare(tip: str) -> list[str]:
-    """Have the series in the tree to check, forget what passed in another way, and return meson's options."""
-    WORK.mkdir(parents=True, exist_ok=True)
-    if not (TREE / ".git").exists():
-        series.run("git", "init", "--quiet", TREE, cwd=TOP)
-    series.run("git", "push", "--quiet", "--force", TREE, f"{tip}:refs/heads/checked")
+def begin(options: list[str]) -> None:
+    """Forget what passed in another way, and begin with a copy of what make build has built, if that can be used."""
+    for of_before in (TREE, MESON, WORK / "passed"):
+        shutil.rmtree(of_before, ignore_errors=True)
+    for needed in (WORK / "passed", MESON):
+        needed.mkdir(parents=True)
+    built = VIEWED[1] / "options"
+    if places()[0] and built.exists() and built.read_text().split() == options:
+        for original, copy in zip(VIEWED, (TREE, MESON), strict=True):
+            shutil.copytree(original, copy, symlinks=True, ignore=shutil.ignore_patterns(".git"), dirs_exist_ok=True)
+    series.run("git", "init", "--quiet", TREE, cwd=TOP)
 
+
+def prepare(tip: str) -> list[str]:
+    """Have the series in the tree to check, and return meson's options."""
     shared = subprocess.run(
         ["bash", "-c", '. tools/lib.sh && . tools/meson-options.sh && printf "%s\\n" "${meson_options[@]}"'],
         cwd=TOP, capture_output=True, text=True, check=True,
@@ -106,12 +131,14 @@ def prepare(tip: str) -> list[str]:
     options = shared.stdout.split()
     # What a remembered pass depends on beside the commit.
     tools = [TOP / "tools" / name for name in ("check_series.py", "test-libvirt.sh", "requirements-build.txt")]
-    recipe = hashlib.sha256(b"".join([*map(str.encode, options), *(tool.read_bytes() for tool in tools)])).hexdigest()
+    said = map(str.encode, [*options, str(places())])
+    recipe = hashlib.sha256(b"".join([*said, *(tool.read_bytes() for tool in tools)])).hexdigest()
     if not (WORK / "recipe").exists() or (WORK / "recipe").read_text() != recipe:
-        shutil.rmtree(MESON, ignore_errors=True)
-        shutil.rmtree(WORK / "passed", ignore_errors=True)
+        begin(options)
         (WORK / "recipe").write_text(recipe)
-    (WORK / "passed").mkdir(exist_ok=True)
+    series.run("git", "push", "--quiet", "--force", TREE, f"{tip}:refs/heads/checked")
+    # Only files that differ are written, and so compiled, anew.
+    series.run("git", "reset", "--quiet", tip, cwd=TREE)
     return options
 
 
@@ -120,7 +147,7 @@ def remembered(commit: str, options: list[str]) -> Results:
     env = dict(os.environ)
     env["PATH"] = f"{TOP / 'build/venv/bin'}:{env['PATH']}"
     env.setdefault("CCACHE_DIR", str(TOP / "build/ccache"))
-    env |= {"CCACHE_BASEDIR": str(WORK), "CCACHE_NOHASHDIR": "1", "CCACHE_DEPEND": "1"}
+    env |= {"CCACHE_BASEDIR": str(TOP), "CCACHE_NOHASHDIR": "1", "CCACHE_DEPEND": "1"}
     stamp = WORK / "passed" / commit
     if stamp.exists():
         print(f"  passed before: {stamp.read_text()}", flush=True)
@@ -143,7 +170,7 @@ def main() -> int:
     options = prepare(tip)
     total = Results()
     start = time.monotonic()
-    for number in range(first, min(last, len(commits) - given.but_last) + 1):
+    for number in reversed(range(first, min(last, len(commits) - given.but_last) + 1)):
         commit = commits[number - 1]
         subject = series.run("git", "log", "-1", "--format=%s", commit)
         print(f"[{time.monotonic() - start:5.0f} s] patch {number}/{len(commits)}: {subject}", flush=True)

@@ -50,7 +50,7 @@ options=(
     -Dqemu_user=root -Dqemu_group=root
     --prefix="$top/build/prefix" --libdir=lib --sysconfdir="$top/build/etc" --localstatedir="$top/build/var"
     -Drunstatedir="$top/build/run"
-    -Db_sanitize=address,undefined -Db_lundef=false --buildtype=plain -Doptimization=0 -Dc_args=-g1
+    -Db_sanitize=address,undefined -Db_lundef=false --buildtype=plain -Doptimization=0 -Dc_args=-g1 -Dc_link_args=-fuse-ld=mold
 )
 export PATH=$top/build/venv/bin:$PATH
 configure "$build" libvirt "${options[@]}"
