@@ -28,8 +28,11 @@ MESON = WORK / "build/libvirt"
 
 # Commands to compile name the directories: a copy is of use only where the original was.
 VIEWED = TOP / "libvirt", TOP / "build/libvirt"
-VIEW = ["unshare", "--mount", "sh", "-euc", 'mount --bind "$1" "$3"; mount --bind "$2" "$4"; shift 4; exec "$@"', "sh"]
+VIEW = ["unshare", "--mount", "bash", "-euc"]
+VIEW += ['mkdir -p "$1" "$2"; mount --bind "$1" "$3"; mount --bind "$2" "$4"; shift 4; exec "$@"', "bash"]
 VIEW += map(str, (TREE, MESON, *VIEWED))
+CCACHE = ["bash", "-euc", '. tools/lib.sh; exec "$@"', "bash"]
+"""What a command begins with to have the settings of our scripts."""
 
 LIMIT = 1800
 """Seconds that a step may take."""
@@ -38,10 +41,8 @@ LIMIT = 1800
 @functools.cache
 def places() -> tuple[list[str], Path, Path]:
     """Return what commands begin with, and where they see the sources and the build."""
-    MESON.mkdir(parents=True, exist_ok=True)
-    TREE.mkdir(exist_ok=True)
-    can = all(path.exists() for path in VIEWED) and not subprocess.call([*VIEW, "true"], stderr=subprocess.DEVNULL)
-    return (VIEW, *VIEWED) if can else ([], TREE, MESON)
+    can = subprocess.call([*VIEW, "true"], stderr=subprocess.DEVNULL) == 0
+    return ([*VIEW, *CCACHE], *VIEWED) if can else (CCACHE, TREE, MESON)
 
 
 def step(what: str, command: list[str | Path], log: Path, env: dict[str, str]) -> bool:
@@ -113,10 +114,9 @@ def begin(options: list[str]) -> None:
     """Forget what passed in another way, and begin with a copy of what make build has built, if that can be used."""
     for of_before in (TREE, MESON, WORK / "passed"):
         shutil.rmtree(of_before, ignore_errors=True)
-    for needed in (WORK / "passed", MESON):
-        needed.mkdir(parents=True)
+    (WORK / "passed").mkdir(parents=True)
     built = VIEWED[1] / "options"
-    if places()[0] and built.exists() and built.read_text().split() == options:
+    if places()[1] != TREE and built.exists() and built.read_text().split() == options:
         for original, copy in zip(VIEWED, (TREE, MESON), strict=True):
             shutil.copytree(original, copy, symlinks=True, ignore=shutil.ignore_patterns(".git"), dirs_exist_ok=True)
     series.run("git", "init", "--quiet", TREE, cwd=TOP)
@@ -146,8 +146,6 @@ def remembered(commit: str, options: list[str]) -> Results:
     """Check a commit, unless it has passed before."""
     env = dict(os.environ)
     env["PATH"] = f"{TOP / 'build/venv/bin'}:{env['PATH']}"
-    env.setdefault("CCACHE_DIR", str(TOP / "build/ccache"))
-    env |= {"CCACHE_BASEDIR": str(TOP), "CCACHE_NOHASHDIR": "1", "CCACHE_DEPEND": "1"}
     stamp = WORK / "passed" / commit
     if stamp.exists():
         print(f"  passed before: {stamp.read_text()}", flush=True)
