@@ -20,19 +20,18 @@ from integration.tests.test_survives import NOT_ATTACHED, STATED
 pytestmark = pytest.mark.sanitized
 
 _LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
+_PAUSED = libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY
+_PORT = "<controller type='pci' index='0' model='pcie-root'/><controller type='pci' index='1' model='pcie-root-port'/>"
 
 
 @pytest.fixture(scope="module")
 def paused(conn: libvirt.virConnect) -> Iterator[libvirt.virDomain]:
     """A guest with enable='no', a free port and a controller of each kind that others need, which does not run."""
-    port = (
-        "<controller type='pci' index='0' model='pcie-root'/><controller type='pci' index='1' model='pcie-root-port'/>"
-    )
     others = "<controller type='scsi' index='0' model='virtio-scsi'/><controller type='usb' model='qemu-xhci'/>"
     with definitions.defined(conn, "survives") as place:
-        place.define(place.xml(domain(port + others).replace("<features>", MEMORY + "<features>")))
+        place.define(place.xml(domain(_PORT + others).replace("<features>", MEMORY + "<features>")))
         running = conn.lookupByUUIDString(place.uuid)
-        running.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY)
+        running.createWithFlags(_PAUSED)
         yield running
 
 
@@ -70,12 +69,9 @@ _FULL = """
 @pytest.mark.parametrize("feature", ["", ALL_OFF], ids=["unset", "no"])
 def test_channel_without_a_port(place: Definition, feature: str) -> None:
     """A channel for which no virtio-serial port is left leaves nothing behind in the XML of a running guest."""
-    port = (
-        "<controller type='pci' index='0' model='pcie-root'/><controller type='pci' index='1' model='pcie-root-port'/>"
-    )
-    place.define(place.xml(domain(port + _FULL, feature)))
+    place.define(place.xml(domain(_PORT + _FULL, feature)))
     running = place.conn.lookupByUUIDString(place.uuid)
-    running.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY)
+    running.createWithFlags(_PAUSED)
     before = running.XMLDesc()
     with refused(None):
         running.attachDeviceFlags("<channel type='null'><target type='virtio' name='two'/></channel>", _LIVE)
